@@ -1,0 +1,38 @@
+//! What a halo-sync connector is written against.
+//!
+//! A connector is one crate that depends on this one and on nothing else of ours. It implements
+//! [`Connector`] (what the provider offers, how its settings look, what a record means) and
+//! [`Session`] (reading, with the settings and secrets of one connection). The engine owns
+//! everything else: the page loop, retries, the rate budget, transactions, metrics.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`connector`] | the traits, typed for authors and object-safe for the engine |
+//! | [`spec`] | what a connector says about itself: streams, authentication, budgets |
+//! | [`record`] | records, pages, cursors, partitions |
+//! | [`facts`] | the vocabulary that every provider is translated into |
+//! | [`webhook`] | raw requests, events, signature helpers |
+//! | [`http`] | the HTTP client with the rate budget in it |
+//! | [`budget`] | the rate budget of one provider account |
+//! | [`error`] | [`ConnectorError`], classified where the response is seen |
+//! | [`clock`] | time as a parameter |
+
+pub mod budget;
+pub mod clock;
+pub mod connector;
+pub mod error;
+pub mod facts;
+pub mod http;
+pub mod record;
+pub mod spec;
+pub mod webhook;
+
+pub use budget::{Budget, Priority};
+pub use clock::{Clock, SystemClock, Timestamp};
+pub use connector::{Account, Connector, DynConnector, Extract, Io, Mode, Secrets, Session};
+pub use error::{ConnectorError, FactsError};
+pub use facts::Fact;
+pub use http::HttpClient;
+pub use record::{Batch, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected};
+pub use spec::{AuthKind, Role, Spec, StreamSpec};
+pub use webhook::{Event, RawRequest, SignatureError, WebhookSource};

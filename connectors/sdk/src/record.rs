@@ -1,0 +1,111 @@
+//! Records, pages, cursors and partitions: what reading a provider gives.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Names one remote object within a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecordKey {
+    /// The stream (`subscriptions`), as the connector's spec names it.
+    pub stream: String,
+    /// The provider's id of the object (`sub_123`).
+    pub id: String,
+}
+
+impl RecordKey {
+    /// A key from its two parts.
+    pub fn new(stream: impl Into<String>, id: impl Into<String>) -> Self {
+        Self { stream: stream.into(), id: id.into() }
+    }
+}
+
+impl std::fmt::Display for RecordKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.stream, self.id)
+    }
+}
+
+/// One remote object, exactly as the provider wrote it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Stream and id.
+    pub key: RecordKey,
+    /// The object's JSON text, untouched.
+    pub payload: Box<RawValue>,
+}
+
+/// An item of a page that could not be taken as a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// The stream that was being read.
+    pub stream: String,
+    /// The item's id where one could be read.
+    pub id: Option<String>,
+    /// What was wrong, naming the member.
+    pub reason: String,
+    /// The item's JSON text, for the list of rejected records.
+    pub payload: String,
+}
+
+/// Where reading stands, in the connector's own versioned JSON. Opaque to the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Cursor(pub String);
+
+/// What follows a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// There is more; read on from here.
+    More(Cursor),
+    /// Nothing more for now; a later incremental read starts here.
+    CaughtUp(Cursor),
+}
+
+/// A part of a backfill with a checkpoint of its own (a created range, an id window).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// Unique within the stream (`all`, `created:1700000000-1710000000`).
+    pub id: String,
+    /// The connector's own description, JSON text. Opaque to the engine.
+    pub spec: String,
+}
+
+/// Why a stream is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadMode {
+    /// Everything; what is not seen is gone when the pass is complete.
+    Full,
+    /// What may have changed since the checkpoint, with the connector's overlap.
+    Incremental,
+}
+
+/// One page of a stream.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Objects, of this stream or (expanded ones) of another.
+    pub records: Vec<Record>,
+    /// Items that are no records; listed for the operator, the page goes on.
+    pub rejected: Vec<Rejected>,
+    /// Objects that a change feed names without holding them: to be read by `read_many`.
+    pub touched: Vec<RecordKey>,
+    /// Objects that the provider says are gone.
+    pub tombstones: Vec<RecordKey>,
+    /// More, or caught up.
+    pub next: Next,
+    /// New partitions that this one was split into while it was read.
+    pub split: Vec<Partition>,
+    /// How many objects the whole partition holds, where the provider says so.
+    pub total: Option<u64>,
+}
+
+/// The answer to a read by id.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// Objects as the provider has them now.
+    pub records: Vec<Record>,
+    /// Items that are no records.
+    pub rejected: Vec<Rejected>,
+    /// Ids that the provider no longer has.
+    pub tombstones: Vec<RecordKey>,
+}

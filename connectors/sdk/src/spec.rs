@@ -1,0 +1,101 @@
+//! What a connector says about itself.
+
+use serde::Serialize;
+
+/// What kind of tool a provider is. Derivations know roles, never vendors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Subscriptions, invoices, payments.
+    Billing,
+    /// Companies, people, deals.
+    Crm,
+    /// Signed documents.
+    Signature,
+    /// Tickets and conversations.
+    Support,
+}
+
+/// How a connection authenticates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum AuthKind {
+    /// A key that an operator pastes.
+    ApiKey {
+        /// Where the operator finds it, in one sentence.
+        help: &'static str,
+    },
+    /// OAuth 2 authorisation code.
+    OAuth2 {
+        /// The authorisation endpoint.
+        authorize_url: &'static str,
+        /// The token endpoint.
+        token_url: &'static str,
+        /// The scopes asked for.
+        scopes: &'static [&'static str],
+    },
+}
+
+/// One stream of a connector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamSpec {
+    /// Stable name (`subscriptions`); part of every record's key.
+    pub name: &'static str,
+    /// One sentence for the operator.
+    pub about: &'static str,
+    /// The provider's permission that reading needs, as the provider names it.
+    pub permission: Option<&'static str>,
+    /// Whether an incremental read gives less than everything.
+    pub incremental: bool,
+    /// Whether the records of this stream are parties (who is a customer) that companies are linked to.
+    pub party: bool,
+    /// Whether an object that a full pass did not see is gone. False for append-only history.
+    pub full_pass_deletes: bool,
+    /// Read order of a backfill: smaller first (parties, then catalogue, then what refers to them).
+    pub order: u8,
+}
+
+/// How many calls a provider allows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RateBudget {
+    /// Sustained calls per second for a live account.
+    pub live_per_second: f64,
+    /// Sustained calls per second for a test or sandbox account.
+    pub test_per_second: f64,
+    /// Calls in flight at once.
+    pub concurrency: usize,
+}
+
+/// Everything that a connector says about itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct Spec {
+    /// Stable id (`stripe`), also the name on the command line.
+    pub id: &'static str,
+    /// The vendor's own spelling (`Stripe`).
+    pub display_name: &'static str,
+    /// What the vendor is to a company.
+    pub role: Role,
+    /// Ways to authenticate, the preferred one first.
+    pub auth: Vec<AuthKind>,
+    /// The API version that every call pins.
+    pub api_version: &'static str,
+    /// Default address of the API.
+    pub default_base_url: &'static str,
+    /// Streams, in no particular order (see [`StreamSpec::order`]).
+    pub streams: Vec<StreamSpec>,
+    /// Webhook event types that change something.
+    pub webhook_events: &'static [&'static str],
+    /// Rate budget until the provider's own headers say otherwise.
+    pub budget: RateBudget,
+    /// JSON Schema of the connection's settings.
+    pub config_schema: serde_json::Value,
+    /// Version of the connector's translation into facts; a larger one makes stored facts stale.
+    pub facts_version: u32,
+}
+
+impl Spec {
+    /// The stream of that name.
+    pub fn stream(&self, name: &str) -> Option<&StreamSpec> {
+        self.streams.iter().find(|s| s.name == name)
+    }
+}

@@ -1,0 +1,72 @@
+//! Webhooks: raw requests, the events in them, and signature helpers.
+
+use http::HeaderMap;
+use secrecy::SecretString;
+
+use crate::clock::Timestamp;
+use crate::record::RecordKey;
+
+/// A delivery exactly as it came in. Signatures are checked on these bytes, before anything is parsed.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRequest<'a> {
+    /// Upper-case method.
+    pub method: &'a str,
+    /// The public URL that the provider signed, where the scheme needs it.
+    pub url: &'a str,
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// The body, untouched.
+    pub body: &'a [u8],
+    /// When the first byte of the body arrived.
+    pub received_at: Timestamp,
+}
+
+/// Why a delivery is refused. The sender learns only that it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    /// The signature header or parameter is absent.
+    #[error("no signature")]
+    Missing,
+    /// It is there and cannot be read.
+    #[error("malformed signature: {0}")]
+    Malformed(&'static str),
+    /// The signed time is too far from ours, in either direction.
+    #[error("timestamp outside the tolerance")]
+    Expired,
+    /// No secret of the connection gives this signature.
+    #[error("signature does not match")]
+    Mismatch,
+    /// The connection has no webhook secret.
+    #[error("no webhook secret is configured")]
+    NoSecret,
+}
+
+/// One event of a delivery. It names what changed; the objects are read from the provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The provider's id of the event, the key of deduplication.
+    pub id: String,
+    /// The provider's type (`customer.subscription.updated`).
+    pub kind: String,
+    /// The provider account that the event is about, where the event says so.
+    pub account: Option<String>,
+    /// Whether the event is about live objects, where the event says so.
+    pub live: Option<bool>,
+    /// When the provider says it happened (whole seconds for most: never used to order changes).
+    pub created: Option<Timestamp>,
+    /// Records to read again.
+    pub touches: Vec<RecordKey>,
+    /// Records that are gone.
+    pub tombstones: Vec<RecordKey>,
+    /// False for a type that the connector does not know: stored, counted, answered 2xx.
+    pub known: bool,
+}
+
+/// The webhook side of a connector.
+pub trait WebhookSource: Send + Sync {
+    /// Checks the signature against any of `secrets`, in constant time, before the body is parsed.
+    fn verify(&self, secrets: &[SecretString], request: &RawRequest<'_>) -> Result<(), SignatureError>;
+
+    /// The events of a verified request. An error text is for the operator; the sender gets 400.
+    fn route(&self, request: &RawRequest<'_>) -> Result<Vec<Event>, String>;
+}
