@@ -1,1 +1,3 @@
+//! Integration tests: one binary, one module an area.
 
+mod billing_cases;
