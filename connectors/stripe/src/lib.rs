@@ -1,1 +1,3 @@
-//! placeholder
+//! The Stripe connector.
+
+pub mod facts;
