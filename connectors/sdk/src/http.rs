@@ -99,6 +99,7 @@ pub struct Call {
     headers: HeaderMap,
     body: Option<(HeaderValue, Bytes)>,
     dialect: Dialect,
+    left: Option<StatusCode>,
 }
 
 impl Call {
@@ -116,6 +117,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: None,
             dialect: Dialect::default(),
+            left: None,
         })
     }
 
@@ -157,6 +159,14 @@ impl Call {
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
+        self
+    }
+
+    /// Leaves answers of this status to the connector instead of making an error of them (a probe that
+    /// asks what is forbidden).
+    #[must_use]
+    pub fn leave(mut self, status: StatusCode) -> Self {
+        self.left = Some(status);
         self
     }
 
@@ -328,6 +338,9 @@ impl Io {
         let status = answer.status;
         if status != StatusCode::TOO_MANY_REQUESTS {
             self.budget.answered();
+        }
+        if call.left == Some(status) {
+            return Ok(answer);
         }
         match status.as_u16() {
             401 | 403 => {
