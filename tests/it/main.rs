@@ -2,3 +2,6 @@
 
 mod prompt;
 mod render_cases;
+//! Integration tests: the real store, router and queue.
+mod store;
+mod support;
