@@ -5,4 +5,5 @@
 //! is rendered as the text of the chat's system prompt. Nothing flows back up.
 
 pub mod domain;
+pub mod jobs;
 pub mod store;
