@@ -1,1 +1,4 @@
+//! Integration tests: the real store, router and queue.
 
+mod store;
+mod support;
