@@ -6,4 +6,5 @@
 
 pub mod context;
 pub mod domain;
+pub mod jobs;
 pub mod store;
