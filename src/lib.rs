@@ -4,5 +4,8 @@
 //! record's facts become derived company fields, stored and requested values are merged, and the result
 //! is rendered as the text of the chat's system prompt. Nothing flows back up.
 
+pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod store;
+pub mod telemetry;

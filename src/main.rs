@@ -1,1 +1,3 @@
+//! The command line of halo-sync.
+
 fn main() {}
