@@ -5,6 +5,7 @@
 //! is rendered as the text of the chat's system prompt. Nothing flows back up.
 
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod store;
