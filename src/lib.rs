@@ -7,6 +7,8 @@
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod context;
 pub mod domain;
+pub mod registry;
 pub mod store;
 pub mod telemetry;

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(_) => return commands::ExitCode::Failed.into(),
     };
-    let code = runtime.block_on(commands::run(Invocation::of_process(Vec::new())));
+    let code = runtime.block_on(commands::run(Invocation::of_process(halo_sync::registry::connectors())));
     // A blocking read of stdin that was given up must not keep the process alive.
     runtime.shutdown_background();
     code.into()

@@ -30,7 +30,7 @@ async fn ran(dir: &Path, env: &[(&str, &str)], line: &str) -> Ran {
         terminals: (false, false, false),
         logs: false,
         clock: Arc::new(SystemClock),
-        connectors: Vec::new(),
+        connectors: crate::registry::connectors(),
     };
     let code = run(invocation).await;
     Ran { code, out: out.text(), err: err.text() }
@@ -160,4 +160,19 @@ async fn an_unknown_connector_says_what_to_type() {
     assert_eq!(ran.code, ExitCode::Failed);
     assert!(ran.err.contains("there is no connector stripee"), "{}", ran.err);
     assert!(ran.err.contains("try: halo-sync connectors list"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn connectors_are_listed_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let listed = ran(dir.path(), &[], "halo-sync connectors list --json").await;
+    let first: serde_json::Value = serde_json::from_str(listed.out.lines().next().unwrap()).unwrap();
+    let id = first["id"].as_str().unwrap();
+    let shown = ran(dir.path(), &[], &format!("halo-sync connectors show {id}")).await;
+    assert_eq!(shown.code, ExitCode::Ok);
+    for stream in first["streams"].as_array().unwrap() {
+        assert!(shown.out.contains(stream["name"].as_str().unwrap()), "{}", shown.out);
+    }
+    let table = ran(dir.path(), &[], "halo-sync connectors").await;
+    assert!(table.out.starts_with("CONNECTOR"), "{}", table.out);
 }

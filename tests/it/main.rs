@@ -1,1 +1,4 @@
+//! The integration tests: one binary, one module an area.
 
+mod prompt;
+mod render_cases;
