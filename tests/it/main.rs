@@ -2,6 +2,5 @@
 
 mod prompt;
 mod render_cases;
-//! Integration tests: the real store, router and queue.
 mod store;
 mod support;
