@@ -2,7 +2,7 @@
 
 use chrono::{Days, NaiveDate, NaiveTime};
 use connector_sdk::facts::{
-    Confidence, Contract, ContractStatus, Deal, InvoiceStatus, Stated, SubscriptionStatus,
+    Confidence, Contract, ContractStatus, Deal, InvoiceStatus, Period, Stated, SubscriptionStatus,
 };
 use connector_sdk::{Role, Timestamp};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use super::inputs::Inputs;
 use super::ltv::date;
 use super::plan;
 use super::subscription::{Item, Valued};
-use super::term::{Term, add, between};
+use super::term::{Term, add, add_months, between};
 
 /// One source's answer to "until when, and for how long".
 #[derive(Debug, Clone)]
@@ -146,17 +146,27 @@ fn contract_candidate(inputs: &Inputs<'_>, of: &Of<'_, Contract>) -> Option<Cand
         (None, None, Some(from), Some(term)) => (add(from, term, 1)?, "completed + term"),
         _ => return None,
     };
-    let term = initial.map(Term::of_period).or_else(|| start.map(|start| between(start, end)));
+    let mut term = initial.map(Term::of_period).or_else(|| start.map(|start| between(start, end)));
     let today = date(inputs.now);
     let mut date = end;
     if date < today {
         let by = renewal.or(initial).filter(|_| renews)?;
-        // Counted from the first end, so that a clamped month end does not stick.
+        // Counted from the very start where that is known in months, so that a month end that was clamped
+        // once does not stick.
+        let from_start = match (stated_end, start, initial.and_then(Period::months), by.months()) {
+            (None, Some(start), Some(first), Some(each)) => Some((start, first, each)),
+            _ => None,
+        };
         let mut turn = 0;
         while date < today {
             turn += 1;
-            date = add(end, by, turn)?;
+            date = match from_start {
+                Some((start, first, each)) => add_months(start, each.checked_mul(turn)?.checked_add(first)?)?,
+                None => add(end, by, turn)?,
+            };
         }
+        // What runs now is a renewal, not the first term.
+        term = Some(Term::of_period(by));
     }
     Some(Candidate {
         role: Role::Signature,

@@ -1,3 +1,7 @@
-//! Integration tests: one binary, one module an area.
+//! The integration tests: one binary, one module an area.
 
 mod billing_cases;
+mod prompt;
+mod render_cases;
+mod store;
+mod support;
