@@ -3,3 +3,6 @@
 //! The way of the data: a connector's page or a webhook's touch becomes a record in the mirror, the
 //! record's facts become derived company fields, stored and requested values are merged, and the result
 //! is rendered as the text of the chat's system prompt. Nothing flows back up.
+
+pub mod domain;
+pub mod store;

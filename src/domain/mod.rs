@@ -1,0 +1,14 @@
+//! Plain types of the field. No I/O.
+
+pub mod companies;
+pub mod connections;
+pub mod context_entry;
+pub mod ids;
+pub mod jobs;
+pub mod rank;
+pub mod runs;
+pub mod users;
+
+pub use context_entry::{ContextEntry, ContextType};
+pub use ids::{CompanyId, ConnectionId, DeliveryId, JobId, KeyId, OrgId, RunId, ScheduleId, UserId};
+pub use rank::Rank;
