@@ -2,11 +2,13 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
+//! | [`conformance`] | the suite that every connector passes |
 //! | [`sandbox`] | provider servers on the loopback that hold state, send webhooks and fail on demand |
 
 // The shapes of provider objects are written out with `json!`, which recurses once a token.
 #![recursion_limit = "512"]
 
+pub mod conformance;
 pub mod sandbox;
 
 use std::sync::Arc;

@@ -87,6 +87,7 @@ struct Inner {
     forbidden: Mutex<HashSet<String>>,
     not_offered: Mutex<HashSet<String>>,
     revoked: Mutex<bool>,
+    refuses_expansion: Mutex<bool>,
     wake: Notify,
 }
 
@@ -174,6 +175,7 @@ impl StripeSandbox {
             forbidden: Mutex::default(),
             not_offered: Mutex::default(),
             revoked: Mutex::default(),
+            refuses_expansion: Mutex::default(),
             wake: Notify::new(),
         });
         let mut tasks = vec![tokio::spawn(server::serve(listener, Arc::clone(&inner)))];
@@ -361,6 +363,11 @@ impl StripeSandbox {
     /// Refuses the key from now on.
     pub fn revoke_key(&self) {
         *lock(&self.inner.revoked) = true;
+    }
+
+    /// Refuses every `expand[]` from now on, as imitations of Stripe do.
+    pub fn refuse_expansion(&self) {
+        *lock(&self.inner.refuses_expansion) = true;
     }
 
     // --- webhooks

@@ -105,6 +105,11 @@ fn answer(
         let form = form::tree(&form::pairs(&String::from_utf8_lossy(body)));
         return inner.write(|cx| cx.call(method.as_str(), &segments, &form)).map(|v| v.to_string());
     }
+    if let Some((_, path)) = query.iter().find(|(name, _)| name.starts_with("expand"))
+        && *lock(&inner.refuses_expansion)
+    {
+        return Err(Refusal::invalid("expand", format!("This property cannot be expanded ({path}).")));
+    }
     let store = lock(&inner.store);
     match segments.as_slice() {
         ["account"] => {
@@ -228,8 +233,10 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
                 Fault::TruncatedJson => response.map(|_| Body::from(half)),
                 _ => {
                     let text = String::from_utf8_lossy(&body);
-                    let bad = "\"data\":[{\"object\":\"undecodable\",\"id\":{\"not\":\"a text\"}},";
-                    response.map(|_| Body::from(text.replacen("\"data\":[", bad, 1)))
+                    let bad = "\"data\":[{\"object\":\"undecodable\",\"id\":{\"not\":\"a text\"}}";
+                    let more = if text.contains("\"data\":[]") { "" } else { "," };
+                    let text = text.replacen("\"data\":[", &format!("{bad}{more}"), 1);
+                    response.map(|_| Body::from(text))
                 }
             }
         }
