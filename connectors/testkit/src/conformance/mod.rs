@@ -9,14 +9,15 @@ pub mod failures;
 pub mod reading;
 pub mod webhooks;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_sdk::{
-    Budget, Clock, ConnectorError, Cursor, DynConnector, HttpConfig, Io, Next, Page, Partition, Priority,
-    ReadMode, Record, Secrets, Session, SystemClock, Timestamp,
+    Budget, Clock, ConnectorError, Cursor, DynConnector, HttpClient, HttpConfig, Io, Next, Page, Partition,
+    Priority, ReadMode, Record, Secrets, Session, SystemClock, Timestamp,
 };
 use http::HeaderMap;
 use secrecy::SecretString;
@@ -91,16 +92,28 @@ pub(crate) fn ok<T, E: std::fmt::Debug>(result: Result<T, E>, what: &str) -> T {
     result.unwrap_or_else(|e| fail(&format!("{what}: {e:?}")))
 }
 
+thread_local! {
+    /// Making a client reads the system's certificates, which takes as long as hundreds of calls, and the
+    /// suite opens hundreds of sessions. Tests run on threads of their own, so a client serves one test.
+    static CLIENTS: RefCell<Vec<(Duration, HttpClient)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn client(limit: Duration) -> HttpClient {
+    CLIENTS.with_borrow_mut(|clients| {
+        if let Some((_, client)) = clients.iter().find(|(l, _)| *l == limit) {
+            return client.clone();
+        }
+        let config = HttpConfig { total_timeout: limit, ..HttpConfig::default() };
+        let client = ok(crate::http_client(config), "HTTP client");
+        clients.push((limit, client.clone()));
+        client
+    })
+}
+
 /// What a session is opened with: no waiting, so that a suite takes seconds.
 pub(crate) fn io(limit: Duration) -> Io {
-    let config = HttpConfig { total_timeout: limit, ..HttpConfig::default() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Io {
-        http: ok(crate::http_client(config), "HTTP client"),
-        clock,
-        budget: Arc::new(Budget::unlimited()),
-        priority: Priority::Backfill,
-    }
+    Io { http: client(limit), clock, budget: Arc::new(Budget::unlimited()), priority: Priority::Backfill }
 }
 
 /// Opens a session with the provider's settings and those secrets.
