@@ -4,6 +4,12 @@
 //! record's facts become derived company fields, stored and requested values are merged, and the result
 //! is rendered as the text of the chat's system prompt. Nothing flows back up.
 
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod context;
 pub mod domain;
 pub mod jobs;
+pub mod registry;
 pub mod store;
+pub mod telemetry;

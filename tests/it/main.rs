@@ -1,4 +1,6 @@
-//! Integration tests: the real store, router and queue.
+//! The integration tests: one binary, one module an area.
 
+mod prompt;
+mod render_cases;
 mod store;
 mod support;

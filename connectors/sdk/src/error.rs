@@ -49,3 +49,18 @@ pub struct FactsError {
     /// What was expected and what was found, without the value itself.
     pub message: String,
 }
+
+impl FactsError {
+    /// The path of an error that is not about the record: its stream holds nothing of the vocabulary.
+    const STREAM: &str = "stream";
+
+    /// The connector has no translation for records of that stream.
+    pub fn unknown_stream(stream: &str) -> Self {
+        Self { path: Self::STREAM.to_owned(), message: format!("no facts are made of {stream:?}") }
+    }
+
+    /// Whether the stream is the reason, so that any other record of it fails too.
+    pub fn is_unknown_stream(&self) -> bool {
+        self.path == Self::STREAM
+    }
+}

@@ -11,7 +11,8 @@
 //! | [`spec`] | what a connector says about itself: streams, authentication, budgets |
 //! | [`record`] | records, pages, cursors, partitions |
 //! | [`facts`] | the vocabulary that every provider is translated into |
-//! | [`webhook`] | raw requests, events, signature helpers |
+//! | [`webhook`] | raw requests and the events in them |
+//! | [`signature`] | HMAC signatures, checked in constant time |
 //! | [`http`] | the HTTP client with the rate budget in it |
 //! | [`budget`] | the rate budget of one provider account |
 //! | [`error`] | [`ConnectorError`], classified where the response is seen |
@@ -24,15 +25,16 @@ pub mod error;
 pub mod facts;
 pub mod http;
 pub mod record;
+pub mod signature;
 pub mod spec;
 pub mod webhook;
 
-pub use budget::{Budget, Priority};
+pub use budget::{Budget, BudgetStats, Permit, Priority, Throttle};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use connector::{Account, Connector, DynConnector, Extract, Io, Mode, Secrets, Session};
 pub use error::{ConnectorError, FactsError};
 pub use facts::Fact;
-pub use http::HttpClient;
+pub use http::{Answer, Call, Dialect, HttpClient, HttpConfig, Refusal};
 pub use record::{Batch, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected};
-pub use spec::{AuthKind, Role, Spec, StreamSpec};
+pub use spec::{AuthKind, RateBudget, Role, Spec, StreamSpec};
 pub use webhook::{Event, RawRequest, SignatureError, WebhookSource};

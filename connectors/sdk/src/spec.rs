@@ -62,6 +62,8 @@ pub struct RateBudget {
     pub live_per_second: f64,
     /// Sustained calls per second for a test or sandbox account.
     pub test_per_second: f64,
+    /// Sustained calls per second of any one endpoint, where the provider counts them apart.
+    pub per_endpoint_per_second: Option<f64>,
     /// Calls in flight at once.
     pub concurrency: usize,
 }

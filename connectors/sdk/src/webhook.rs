@@ -1,4 +1,4 @@
-//! Webhooks: raw requests, the events in them, and signature helpers.
+//! Webhooks: raw requests and the events in them.
 
 use http::HeaderMap;
 use secrecy::SecretString;

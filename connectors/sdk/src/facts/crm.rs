@@ -1,0 +1,272 @@
+//! Companies, people, agreements and what was said: what CRMs, signature and support tools know.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use super::Decimal;
+use super::catalog::Period;
+use crate::clock::Timestamp;
+
+/// A company, as a CRM or a support tool knows it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Organization {
+    /// The provider's id.
+    pub id: String,
+    /// Display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Web domains, without scheme, in lower case, the main one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
+    /// Whether the provider says that it is gone.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub deleted: bool,
+    /// The provider's fields, by its own names, as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+}
+
+/// A person, as a CRM or a support tool knows them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Person {
+    /// The provider's id.
+    pub id: String,
+    /// Display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// E-mail addresses, the main one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emails: Vec<String>,
+    /// Ids of the organizations that they belong to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<String>,
+    /// Whether the provider says that they are gone.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub deleted: bool,
+    /// The provider's fields, by its own names, as text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub properties: BTreeMap<String, String>,
+}
+
+/// How sure the provider is of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// A guess that nobody has looked at.
+    Low,
+    /// A guess that somebody has accepted.
+    Accepted,
+    /// Somebody wrote it.
+    Stated,
+}
+
+/// A value with how sure the provider is of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stated<T> {
+    /// The value.
+    pub value: T,
+    /// How sure the provider is.
+    pub confidence: Confidence,
+}
+
+/// Where an agreement stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContractStatus {
+    /// Not complete: being written, sent, read.
+    Open,
+    /// Everybody has done their part.
+    Completed,
+    /// Called off, refused or run out before it was complete.
+    Void,
+}
+
+/// A signed (or unsigned) agreement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Contract {
+    /// The provider's id.
+    pub id: String,
+    /// Title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where it stands.
+    pub status: ContractStatus,
+    /// The first signature. A document can be complete without one; it binds nobody.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "chrono::serde::ts_milliseconds_option"
+    )]
+    pub signed_at: Option<Timestamp>,
+    /// When the last part was done.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "chrono::serde::ts_milliseconds_option"
+    )]
+    pub completed_at: Option<Timestamp>,
+    /// First day of the agreement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<Stated<NaiveDate>>,
+    /// Last day of the agreement. Never the expiry of a signing link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Stated<NaiveDate>>,
+    /// How long it runs first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<Stated<Period>>,
+    /// By how much it renews itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_term: Option<Stated<Period>>,
+    /// Whether it renews itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_renews: Option<Stated<bool>>,
+    /// What it is worth, in major units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Decimal>,
+    /// ISO 4217 code in lower case of `value`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+}
+
+/// A deal of a CRM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deal {
+    /// The provider's id.
+    pub id: String,
+    /// Title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it was closed and won.
+    pub won: bool,
+    /// When it was closed.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "chrono::serde::ts_milliseconds_option"
+    )]
+    pub closed_at: Option<Timestamp>,
+    /// What it is worth, in major units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Decimal>,
+    /// ISO 4217 code in lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// What was sold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<DealLine>,
+}
+
+/// One position of a deal.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DealLine {
+    /// The provider's id.
+    pub id: String,
+    /// Title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// First day that it bills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<NaiveDate>,
+    /// How long it was sold for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<Period>,
+    /// How often it bills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Period>,
+}
+
+/// A call, meeting, mail or note.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Engagement {
+    /// The provider's id.
+    pub id: String,
+    /// What it is, in the provider's word (`call`).
+    pub kind: String,
+    /// When it was.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "chrono::serde::ts_milliseconds_option"
+    )]
+    pub at: Option<Timestamp>,
+    /// Subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+/// Where a ticket stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TicketStatus {
+    /// Somebody has to do something.
+    Open,
+    /// Somebody is waited for.
+    Pending,
+    /// Done.
+    Closed,
+}
+
+/// How urgent a ticket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TicketPriority {
+    /// Can wait.
+    Low,
+    /// As usual.
+    Normal,
+    /// Soon.
+    High,
+    /// Now.
+    Urgent,
+}
+
+/// A support ticket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The provider's id.
+    pub id: String,
+    /// Subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where it stands.
+    pub status: TicketStatus,
+    /// How urgent it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<TicketPriority>,
+    /// When it was made.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "chrono::serde::ts_milliseconds_option"
+    )]
+    pub created: Option<Timestamp>,
+    /// When it was closed.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "chrono::serde::ts_milliseconds_option"
+    )]
+    pub closed: Option<Timestamp>,
+}
+
+/// A conversation with a customer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Conversation {
+    /// The provider's id.
+    pub id: String,
+    /// Subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// When it was.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "chrono::serde::ts_milliseconds_option"
+    )]
+    pub at: Option<Timestamp>,
+    /// How it went, from -1 (bad) to 1 (good).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentiment: Option<Decimal>,
+}

@@ -1,0 +1,171 @@
+//! HMAC-SHA256 signatures, checked in constant time against any of several secrets.
+//!
+//! Every provider signs a different text and writes the digest differently; what they share is here:
+//! the digest over parts of a request that are never copied together, a comparison that takes as long
+//! for a wrong signature as for a right one, strict readers for what stands in the headers, and the
+//! window around the signed time.
+
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::clock::Timestamp;
+use crate::webhook::SignatureError;
+
+/// The raw digest of HMAC-SHA256.
+pub type Digest = [u8; 32];
+
+/// HMAC-SHA256 of the concatenation of `parts`.
+#[must_use]
+pub fn hmac_sha256(secret: &[u8], parts: &[&[u8]]) -> Digest {
+    // HMAC takes keys of every length: a longer one is hashed first, a shorter one padded (RFC 2104).
+    let mut mac = match Hmac::<Sha256>::new_from_slice(secret) {
+        Ok(mac) => mac,
+        Err(_) => return [0; 32],
+    };
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Whether any of `candidates` is the signature of `parts` under any of `secrets`.
+///
+/// Every pair is compared and none ends the loop, so the time taken tells neither how many bytes were
+/// right nor which secret. Empty secrets are passed over: everybody could sign with them.
+///
+/// # Errors
+/// [`SignatureError::NoSecret`] without a usable secret, [`SignatureError::Mismatch`] when no pair fits.
+pub fn verify_hmac_sha256(
+    secrets: &[SecretString],
+    parts: &[&[u8]],
+    candidates: &[Digest],
+) -> Result<(), SignatureError> {
+    let mut usable = false;
+    let mut found = Choice::from(0);
+    for secret in secrets {
+        let secret = secret.expose_secret().as_bytes();
+        if secret.is_empty() {
+            continue;
+        }
+        usable = true;
+        let digest = hmac_sha256(secret, parts);
+        for candidate in candidates {
+            found |= digest.ct_eq(candidate);
+        }
+    }
+    match (usable, bool::from(found)) {
+        (false, _) => Err(SignatureError::NoSecret),
+        (true, true) => Ok(()),
+        (true, false) => Err(SignatureError::Mismatch),
+    }
+}
+
+/// A digest from exactly 64 lower-case hexadecimal digits; `None` for anything else. Upper case is
+/// refused because the vendors' own libraries compare the text.
+#[must_use]
+pub fn digest_from_hex(text: &str) -> Option<Digest> {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).ok()?;
+    Some(digest)
+}
+
+/// A count of seconds (or milliseconds) since 1970, written with decimal digits only: no sign, no
+/// blank, nothing behind it.
+#[must_use]
+pub fn unix_time(text: &str) -> Option<i64> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// Refuses a signed time (seconds since 1970) that is more than `tolerance` away from the arrival, in
+/// either direction: an old one is a replay, a future one a clock that is wrong or a lie.
+///
+/// # Errors
+/// [`SignatureError::Expired`].
+pub fn within_tolerance(
+    signed_at: i64,
+    received_at: Timestamp,
+    tolerance: Duration,
+) -> Result<(), SignatureError> {
+    if received_at.timestamp().abs_diff(signed_at) > tolerance.as_secs() {
+        return Err(SignatureError::Expired);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn secrets(texts: &[&str]) -> Vec<SecretString> {
+        texts.iter().map(|t| SecretString::from(*t)).collect()
+    }
+
+    #[test]
+    fn digest_is_the_one_of_rfc_4231() {
+        // Test case 2: key "Jefe", data "what do ya want for nothing?".
+        let digest = hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]);
+        assert_eq!(hex::encode(digest), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+
+    #[test]
+    fn any_secret_and_any_candidate_may_fit() {
+        let right = hmac_sha256(b"new", &[b"body"]);
+        let wrong = [0; 32];
+        assert_eq!(verify_hmac_sha256(&secrets(&["old", "new"]), &[b"body"], &[wrong, right]), Ok(()));
+        assert_eq!(
+            verify_hmac_sha256(&secrets(&["old"]), &[b"body"], &[wrong, right]),
+            Err(SignatureError::Mismatch)
+        );
+        assert_eq!(verify_hmac_sha256(&secrets(&["new"]), &[b"body"], &[]), Err(SignatureError::Mismatch));
+    }
+
+    #[test]
+    fn an_empty_secret_never_verifies() {
+        let digest = hmac_sha256(b"", &[b"body"]);
+        assert_eq!(verify_hmac_sha256(&secrets(&[""]), &[b"body"], &[digest]), Err(SignatureError::NoSecret));
+        assert_eq!(verify_hmac_sha256(&[], &[b"body"], &[digest]), Err(SignatureError::NoSecret));
+        assert_eq!(
+            verify_hmac_sha256(&secrets(&["", "real"]), &[b"body"], &[digest]),
+            Err(SignatureError::Mismatch)
+        );
+    }
+
+    #[test]
+    fn hex_is_strict() {
+        let text = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert!(digest_from_hex(text).is_some());
+        assert!(digest_from_hex(&text.to_uppercase()).is_none());
+        assert!(digest_from_hex(&text[..62]).is_none());
+        assert!(digest_from_hex(&format!("{text}00")).is_none());
+        assert!(digest_from_hex(&text.replace('5', "g")).is_none());
+    }
+
+    #[test]
+    fn time_is_strict_and_the_window_has_two_sides() {
+        assert_eq!(unix_time("1700000000"), Some(1_700_000_000));
+        for bad in ["", "+1700000000", "-1", " 1700000000", "1700000000abc", "1e9", "99999999999999999999"] {
+            assert_eq!(unix_time(bad), None, "{bad:?}");
+        }
+        let at = |t| DateTime::from_timestamp(t, 999_999_000).unwrap();
+        let tolerance = Duration::from_secs(300);
+        for ok in [1_700_000_000, 1_700_000_300, 1_699_999_700] {
+            assert_eq!(within_tolerance(1_700_000_000, at(ok), tolerance), Ok(()));
+        }
+        for late in [1_700_000_301, 1_699_999_699, 0] {
+            assert_eq!(within_tolerance(1_700_000_000, at(late), tolerance), Err(SignatureError::Expired));
+        }
+        assert_eq!(within_tolerance(i64::MAX, at(0), tolerance), Err(SignatureError::Expired));
+    }
+}

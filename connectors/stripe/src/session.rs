@@ -1,0 +1,593 @@
+//! Reading one Stripe account.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use connector_sdk::connector::MissingPermission;
+use connector_sdk::{
+    Account, Answer, Batch, ConnectorError, Cursor, Io, Mode, Next, Page, Partition, ReadMode, Record,
+    RecordKey, Rejected, Session, Timestamp,
+};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use http::StatusCode;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::OnceCell;
+
+use crate::client::{Client, StripeError, missing_permission};
+use crate::config::Config;
+use crate::cursor::{Plan, Position, Window, last_ids};
+use crate::object::{self, Head, Item, List};
+use crate::splice::Nested;
+use crate::streams::{self, Nesting, Stream};
+
+/// Reads by id that run at once; the budget's own limit stands behind it.
+const READS_AT_ONCE: usize = 8;
+/// Nested lists longer than this many pages of 100 are taken for a server that never ends.
+const NESTED_PAGES: usize = 1_000;
+/// How often one range may be halved while it is read, when a backfill is read in ranges.
+const HALVINGS: u8 = 3;
+/// 2011-01-01, before Stripe took its first public customer: no object is older.
+const BEFORE_STRIPE: i64 = 1_293_840_000;
+
+pub(crate) struct StripeSession {
+    client: Client,
+    config: Config,
+    /// By place in [`streams::ALL`]: this server refuses the stream's expansion (imitations do).
+    unexpanded: [AtomicBool; streams::ALL.len()],
+    account_created: OnceCell<Option<i64>>,
+}
+
+/// Answers of a listing that are not errors.
+enum Listed {
+    Page(Answer),
+    /// The object to go on after is gone.
+    CursorGone,
+    /// A probe was forbidden, with the permission that Stripe names.
+    Forbidden(Option<String>),
+}
+
+/// Where a listing begins.
+#[derive(Clone, Copy, Default)]
+struct From<'a> {
+    window: Window,
+    after: Option<&'a str>,
+    /// Whether "forbidden" is an answer and no error.
+    probe: bool,
+}
+
+#[derive(Deserialize)]
+struct AccountObject {
+    id: Option<String>,
+    created: Option<i64>,
+    email: Option<String>,
+    business_profile: Option<Named>,
+    settings: Option<Settings>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    dashboard: Option<Dashboard>,
+}
+
+#[derive(Deserialize)]
+struct Dashboard {
+    display_name: Option<String>,
+}
+
+/// What the account call gave.
+enum AccountAnswer {
+    Known(Box<AccountObject>),
+    Forbidden(Option<String>),
+    NotOffered,
+}
+
+/// What a probe of a stream gave.
+enum Probe {
+    Readable { live: Option<bool> },
+    Forbidden(Option<String>),
+    NotOffered,
+}
+
+impl StripeSession {
+    pub(crate) fn open(config: Config, key: SecretString, io: Io) -> Result<Self, ConnectorError> {
+        let base = config.validate()?;
+        let client = Client::new(io, base, key, config.account.as_deref())?;
+        Ok(Self {
+            client,
+            config,
+            unexpanded: std::array::from_fn(|_| AtomicBool::new(false)),
+            account_created: OnceCell::new(),
+        })
+    }
+
+    async fn account(&self) -> Result<AccountAnswer, ConnectorError> {
+        // 401 means the key itself; 403 only that this call is not among its permissions.
+        let call = self.client.get("GET /v1/account", &["v1", "account"])?.leave(StatusCode::FORBIDDEN);
+        let answer = self.client.send(&call).await?;
+        match answer.status {
+            StatusCode::FORBIDDEN => Ok(AccountAnswer::Forbidden(missing_permission(&answer))),
+            StatusCode::OK => answer.json_owned().map(Box::new).map(AccountAnswer::Known),
+            StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => {
+                Ok(AccountAnswer::NotOffered)
+            }
+            _ => Err(self.client.unexpected(&call, &answer)),
+        }
+    }
+
+    async fn probe(&self, n: usize, stream: &'static Stream) -> Result<Probe, ConnectorError> {
+        let from = From { probe: true, ..From::default() };
+        match self.list(n, stream, from, 1).await {
+            Ok(Listed::Forbidden(permission)) => Ok(Probe::Forbidden(permission)),
+            Ok(Listed::Page(answer)) => {
+                let list: List<'_> = answer.json()?;
+                let live = list.data.first().and_then(|raw| match object::read(stream, raw.get()) {
+                    Item::Live(_, head) => head.livemode,
+                    _ => None,
+                });
+                Ok(Probe::Readable { live })
+            }
+            Ok(Listed::CursorGone) => Ok(Probe::Readable { live: None }),
+            Err(ConnectorError::NotOffered(_)) => Ok(Probe::NotOffered),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Sends a call that expands what the stream expands; once more without, if this server refuses
+    /// that, and then never again in this session.
+    async fn expanded(
+        &self,
+        n: usize,
+        stream: &Stream,
+        below: &str,
+        call: impl Fn() -> Result<connector_sdk::Call, ConnectorError>,
+    ) -> Result<(connector_sdk::Call, Answer), ConnectorError> {
+        let refused = self.unexpanded.get(n);
+        let expand = !stream.expand.is_empty() && refused.is_none_or(|r| !r.load(Ordering::Relaxed));
+        let plain = call()?;
+        if !expand {
+            let answer = self.client.send(&plain).await?;
+            return Ok((plain, answer));
+        }
+        let full = stream.expand.iter().fold(call()?, |c, e| c.query("expand[]", &format!("{below}{e}")));
+        let answer = self.client.send(&full).await?;
+        let refusal = (answer.status == StatusCode::BAD_REQUEST).then(|| StripeError::of(&answer)).flatten();
+        if !refusal.is_some_and(|e| e.about_expansion()) {
+            return Ok((full, answer));
+        }
+        tracing::warn!(stream = stream.spec.name, "this server does not expand; reading without");
+        if let Some(refused) = refused {
+            refused.store(true, Ordering::Relaxed);
+        }
+        let answer = self.client.send(&plain).await?;
+        Ok((plain, answer))
+    }
+
+    async fn list(
+        &self,
+        n: usize,
+        stream: &'static Stream,
+        from: From<'_>,
+        limit: u8,
+    ) -> Result<Listed, ConnectorError> {
+        let (call, answer) = self
+            .expanded(n, stream, "data.", || {
+                let mut call = self.client.get(stream.list, &["v1", stream.spec.name])?;
+                call = call.query("limit", &limit.to_string());
+                for (name, value) in stream.query {
+                    call = call.query(name, value);
+                }
+                if let Some(at) = from.window.from {
+                    call = call.query("created[gte]", &at.to_string());
+                }
+                if let Some(at) = from.window.until {
+                    call = call.query("created[lt]", &at.to_string());
+                }
+                if let Some(id) = from.after {
+                    call = call.query("starting_after", id);
+                }
+                if from.probe {
+                    call = call.leave(StatusCode::FORBIDDEN);
+                }
+                Ok(call)
+            })
+            .await?;
+        match answer.status {
+            StatusCode::OK => Ok(Listed::Page(answer)),
+            StatusCode::FORBIDDEN => Ok(Listed::Forbidden(missing_permission(&answer))),
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND
+                if from.after.is_some() && StripeError::of(&answer).is_some_and(|e| e.object_missing()) =>
+            {
+                Ok(Listed::CursorGone)
+            }
+            StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => {
+                Err(ConnectorError::NotOffered(stream.spec.name.to_owned()))
+            }
+            _ => Err(self.client.unexpected(&call, &answer)),
+        }
+    }
+
+    /// The object's text with its nested list complete.
+    async fn complete(
+        &self,
+        stream: &Stream,
+        id: &str,
+        head: &Head<'_>,
+        text: &str,
+    ) -> Result<String, ConnectorError> {
+        let Some(nesting) = stream.nesting else { return Ok(text.to_owned()) };
+        let Some(nested) = head.nested(nesting).and_then(Nested::cut) else { return Ok(text.to_owned()) };
+        let mut more: Vec<Box<RawValue>> = Vec::new();
+        let mut after = nested.last_id.clone();
+        for _ in 0..NESTED_PAGES {
+            let mut call = match nesting {
+                Nesting::SubscriptionItems => self
+                    .client
+                    .get("GET /v1/subscription_items", &["v1", "subscription_items"])?
+                    .query("subscription", id)
+                    .query("expand[]", "data.discounts"),
+                Nesting::InvoiceLines => {
+                    self.client.get("GET /v1/invoices/:id/lines", &["v1", "invoices", id, "lines"])?
+                }
+            }
+            .query("limit", "100");
+            if let Some(after) = &after {
+                call = call.query("starting_after", after);
+            }
+            let answer = self.client.send(&call).await?;
+            if answer.status != StatusCode::OK {
+                return Err(self.client.unexpected(&call, &answer));
+            }
+            let list: List<'_> = answer.json()?;
+            let last = list.data.last().and_then(|raw| {
+                #[derive(Deserialize)]
+                struct Id {
+                    id: String,
+                }
+                serde_json::from_str::<Id>(raw.get()).ok()
+            });
+            more.extend(list.data.into_iter().map(ToOwned::to_owned));
+            if !list.has_more {
+                return nested.completed(text, &more).ok_or_else(|| {
+                    ConnectorError::Protocol(format!("{}: a nested list has no end", call.endpoint))
+                });
+            }
+            match last {
+                Some(last) if after.as_ref() != Some(&last.id) => after = Some(last.id),
+                _ => break,
+            }
+        }
+        Err(ConnectorError::Protocol(format!("{}: a nested list never ends", stream.spec.name)))
+    }
+
+    async fn read_one(&self, n: usize, stream: &'static Stream, id: &str) -> Result<One, ConnectorError> {
+        let name = stream.spec.name;
+        if matches!(id, "" | "." | "..") {
+            return Ok(One::Bad(Rejected {
+                stream: name.to_owned(),
+                id: Some(id.to_owned()),
+                reason: "id: no object can have it".to_owned(),
+                payload: "null".to_owned(),
+            }));
+        }
+        let (call, answer) =
+            self.expanded(n, stream, "", || self.client.get(stream.retrieve, &["v1", name, id])).await?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND if StripeError::of(&answer).is_some_and(|e| e.object_missing()) => {
+                return Ok(One::Gone(RecordKey::new(name, id)));
+            }
+            StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => {
+                return Err(ConnectorError::NotOffered(name.to_owned()));
+            }
+            _ => return Err(self.client.unexpected(&call, &answer)),
+        }
+        let raw: &RawValue = answer.json()?;
+        Ok(match object::read(stream, raw.get()) {
+            Item::Live(found, _) if found != id => One::Bad(Rejected {
+                stream: name.to_owned(),
+                id: Some(id.to_owned()),
+                reason: format!("id: asked for {id:?}, found {found:?}"),
+                payload: raw.get().to_owned(),
+            }),
+            Item::Live(found, head) => {
+                let text = self.complete(stream, &found, &head, raw.get()).await?;
+                One::Live(object::record(stream, found, text)?)
+            }
+            Item::Deleted(found) => One::Gone(RecordKey::new(name, found)),
+            Item::Bad(rejected) => One::Bad(rejected),
+        })
+    }
+
+    /// Where ranges of a backfill begin: the configured instant, else the account's birth.
+    async fn floor(&self) -> Result<i64, ConnectorError> {
+        if let Some(since) = self.config.created_since {
+            return Ok(since.timestamp());
+        }
+        let created = self
+            .account_created
+            .get_or_try_init(|| async {
+                Ok(match self.account().await? {
+                    AccountAnswer::Known(account) => account.created,
+                    AccountAnswer::Forbidden(_) | AccountAnswer::NotOffered => None,
+                })
+            })
+            .await?;
+        Ok(created.unwrap_or(BEFORE_STRIPE).max(BEFORE_STRIPE))
+    }
+
+    /// What a read of `stream` never goes behind.
+    fn since(&self, stream: &Stream) -> Option<i64> {
+        stream.overlap.and(self.config.created_since).map(|t| t.timestamp())
+    }
+}
+
+/// What a read by id gave.
+enum One {
+    Live(Record),
+    Gone(RecordKey),
+    Bad(Rejected),
+}
+
+/// A pass through one partition.
+struct Pass {
+    after: Vec<String>,
+    last_created: Option<i64>,
+    window: Window,
+    halvings: u8,
+    newest: Option<i64>,
+}
+
+#[async_trait]
+impl Session for StripeSession {
+    async fn check(&self) -> Result<Account, ConnectorError> {
+        let mut missing = Vec::new();
+        let mut not_offered = Vec::new();
+        let (id, name) = match self.account().await? {
+            AccountAnswer::Known(a) => {
+                let dashboard = a.settings.and_then(|s| s.dashboard).and_then(|d| d.display_name);
+                let business = a.business_profile.and_then(|b| b.name);
+                let name =
+                    dashboard.into_iter().chain(business).chain(a.email).find(|n| !n.trim().is_empty());
+                (a.id, name)
+            }
+            AccountAnswer::Forbidden(permission) => {
+                missing.push(MissingPermission {
+                    stream: "account".to_owned(),
+                    permission: permission.unwrap_or_else(|| "rak_accounts_kyc_basic_read".to_owned()),
+                });
+                (None, None)
+            }
+            AccountAnswer::NotOffered => {
+                not_offered.push("account".to_owned());
+                (None, None)
+            }
+        };
+        // Futures first, then the stream of them: a closure over borrowed items is not general enough
+        // for the boxed future of the trait.
+        let probes: Vec<_> = (0..).zip(streams::ALL).map(|(n, stream)| self.probe(n, stream)).collect();
+        let probes: Vec<Probe> = futures_util::stream::iter(probes).buffered(4).try_collect().await?;
+        let mut live = None;
+        for (stream, probe) in streams::ALL.iter().zip(probes) {
+            match probe {
+                Probe::Readable { live: seen } => live = live.or(seen),
+                Probe::Forbidden(permission) => missing.push(MissingPermission {
+                    stream: stream.spec.name.to_owned(),
+                    permission: permission
+                        .or_else(|| stream.spec.permission.map(str::to_owned))
+                        .unwrap_or_default(),
+                }),
+                Probe::NotOffered => not_offered.push(stream.spec.name.to_owned()),
+            }
+        }
+        let of_objects = live.map(|live| if live { Mode::Live } else { Mode::Test });
+        let mode = self.client.mode_of_key().or(of_objects).ok_or_else(|| {
+            ConnectorError::Config(
+                "whether this account is live or in test mode cannot be told: the key does not say, and \
+                 there is no object to look at"
+                    .to_owned(),
+            )
+        })?;
+        Ok(Account { id, name, mode, missing, not_offered })
+    }
+
+    async fn plan(
+        &self,
+        stream: &str,
+        mode: ReadMode,
+        now: Timestamp,
+    ) -> Result<Vec<Partition>, ConnectorError> {
+        let (_, _stream) = streams::find(stream)?;
+        let parts = i64::from(self.config.partitions);
+        if mode == ReadMode::Incremental || parts == 1 {
+            return Ok(vec![Plan::new(Window::default(), 0).partition()?]);
+        }
+        let (floor, now) = (self.floor().await?, now.timestamp());
+        let step = (now - floor) / parts;
+        if step < 1 {
+            return Ok(vec![Plan::new(Window::default(), 0).partition()?]);
+        }
+        // The first range is open below and the last one above: whatever the clocks say, nothing falls
+        // between two ranges or beside them.
+        (0..parts)
+            .map(|n| {
+                let from = (n > 0).then_some(floor + n * step);
+                let until = (n + 1 < parts).then_some(floor + (n + 1) * step);
+                Plan::new(Window { from, until }, HALVINGS).partition()
+            })
+            .collect()
+    }
+
+    async fn read_page(
+        &self,
+        stream: &str,
+        mode: ReadMode,
+        partition: &Partition,
+        cursor: Option<&Cursor>,
+    ) -> Result<Page, ConnectorError> {
+        let (n, stream) = streams::find(stream)?;
+        let plan = Plan::parse(partition)?;
+        let start = |window: Window, newest: Option<i64>| Pass {
+            after: Vec::new(),
+            last_created: None,
+            window,
+            halvings: plan.halvings,
+            newest,
+        };
+        let mut pass = match cursor.map(Position::parse).transpose()? {
+            None => start(plan.created, None),
+            Some(Position::Page { after, last_created, window, halvings, newest }) => {
+                Pass { after, last_created, window, halvings, newest }
+            }
+            Some(Position::Done { newest }) if mode == ReadMode::Full => {
+                // Complete already; a repeated call changes nothing.
+                let next = Next::CaughtUp(Position::Done { newest }.cursor()?);
+                return Ok(page(next));
+            }
+            Some(Position::Done { newest }) => {
+                let from = stream.overlap.and_then(|overlap| newest.map(|at| at - overlap));
+                start(Window { from: from.max(plan.created.from), ..plan.created }, newest)
+            }
+        };
+        pass.window.from = pass.window.from.max(self.since(stream));
+
+        let answer = self.resume(n, stream, &mut pass).await?;
+        let list: List<'_> = answer.json()?;
+        let mut ids = Vec::with_capacity(list.data.len());
+        let mut out = page(Next::CaughtUp(Cursor(String::new())));
+        out.total = list.total_count;
+        for raw in &list.data {
+            match object::read(stream, raw.get()) {
+                Item::Live(id, head) => {
+                    pass.newest = pass.newest.max(head.created);
+                    pass.last_created = head.created.or(pass.last_created);
+                    let text = self.complete(stream, &id, &head, raw.get()).await?;
+                    ids.push(id.clone());
+                    out.records.push(object::record(stream, id, text)?);
+                }
+                Item::Deleted(id) => {
+                    out.tombstones.push(RecordKey::new(stream.spec.name, id.as_str()));
+                    ids.push(id);
+                }
+                Item::Bad(rejected) => {
+                    ids.extend(rejected.id.clone());
+                    out.rejected.push(rejected);
+                }
+            }
+        }
+        if !list.has_more {
+            out.next = Next::CaughtUp(Position::Done { newest: pass.newest }.cursor()?);
+            return Ok(out);
+        }
+        let after = last_ids(ids.iter().map(String::as_str), &pass.after);
+        if ids.is_empty() || after.first() == pass.after.first() {
+            return Err(ConnectorError::Protocol(format!(
+                "{}: says that there is more and names no object to go on after",
+                stream.list
+            )));
+        }
+        pass.after = after;
+        out.split = pass.halve()?;
+        out.next = Next::More(pass.position().cursor()?);
+        Ok(out)
+    }
+
+    async fn read_many(&self, stream: &str, ids: &[String]) -> Result<Batch, ConnectorError> {
+        let (n, stream) = streams::find(stream)?;
+        let mut wanted: Vec<&String> = ids.iter().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let reads: Vec<_> = wanted.into_iter().map(|id| self.read_one(n, stream, id)).collect();
+        let found: Vec<One> = futures_util::stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        let mut batch = Batch::default();
+        for one in found {
+            match one {
+                One::Live(record) => batch.records.push(record),
+                One::Gone(key) => batch.tombstones.push(key),
+                One::Bad(rejected) => batch.rejected.push(rejected),
+            }
+        }
+        Ok(batch)
+    }
+}
+
+impl StripeSession {
+    /// The next page of a pass. When the object that the last page ended with is gone, an earlier one
+    /// takes its place; when all that are remembered are gone, the listing goes on from the second in
+    /// which the last one was created. Both read some objects again and miss none.
+    async fn resume(
+        &self,
+        n: usize,
+        stream: &'static Stream,
+        pass: &mut Pass,
+    ) -> Result<Answer, ConnectorError> {
+        let limit = self.config.page_size;
+        if pass.after.is_empty() {
+            let from = From { window: pass.window, ..From::default() };
+            return match self.list(n, stream, from, limit).await? {
+                Listed::Page(answer) => Ok(answer),
+                Listed::CursorGone | Listed::Forbidden(_) => Err(lost(stream)),
+            };
+        }
+        for id in &pass.after {
+            let from = From { window: pass.window, after: Some(id), ..From::default() };
+            if let Listed::Page(answer) = self.list(n, stream, from, limit).await? {
+                return Ok(answer);
+            }
+        }
+        let last = pass.last_created.ok_or_else(|| lost(stream))?;
+        pass.window.until = Some(pass.window.until.map_or(last + 1, |until| until.min(last + 1)));
+        pass.after.clear();
+        match self.list(n, stream, From { window: pass.window, ..From::default() }, limit).await? {
+            Listed::Page(answer) => Ok(answer),
+            Listed::CursorGone | Listed::Forbidden(_) => Err(lost(stream)),
+        }
+    }
+}
+
+impl Pass {
+    /// Gives the older half of what remains away, if this pass may still be halved.
+    fn halve(&mut self) -> Result<Vec<Partition>, ConnectorError> {
+        let (Some(from), Some(last)) = (self.window.from, self.last_created) else { return Ok(Vec::new()) };
+        if self.halvings == 0 || last - from < 2 {
+            return Ok(Vec::new());
+        }
+        self.halvings -= 1;
+        let middle = from + (last - from) / 2;
+        let older = Plan::new(Window { from: Some(from), until: Some(middle) }, self.halvings);
+        self.window.from = Some(middle);
+        Ok(vec![older.partition()?])
+    }
+
+    fn position(self) -> Position {
+        Position::Page {
+            after: self.after,
+            last_created: self.last_created,
+            window: self.window,
+            halvings: self.halvings,
+            newest: self.newest,
+        }
+    }
+}
+
+fn page(next: Next) -> Page {
+    Page {
+        records: Vec::new(),
+        rejected: Vec::new(),
+        touched: Vec::new(),
+        tombstones: Vec::new(),
+        next,
+        split: Vec::new(),
+        total: None,
+    }
+}
+
+fn lost(stream: &Stream) -> ConnectorError {
+    ConnectorError::Protocol(format!("{}: the place to go on from is gone", stream.list))
+}
