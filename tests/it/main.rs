@@ -1,1 +1,6 @@
+//! The integration tests: one binary, one module an area.
 
+mod prompt;
+mod render_cases;
+mod store;
+mod support;

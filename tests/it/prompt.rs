@@ -1,0 +1,1 @@
+//! Merge and render: who wins, what the text looks like, what it promises.
