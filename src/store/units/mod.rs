@@ -5,6 +5,10 @@ pub(crate) use super::{Conn, Db};
 
 use connector_sdk::{Clock, Timestamp};
 
+pub(crate) mod job_lists;
+pub(crate) mod job_outcomes;
+pub(crate) mod jobs;
+pub(crate) mod schedules;
 pub(crate) mod settings;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -24,5 +28,5 @@ pub(crate) fn new_id_at(prefix: &str, at: Timestamp) -> String {
 
 /// Every static statement of every unit, for the test that prepares each.
 pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
-    [settings::ALL].concat()
+    [job_lists::ALL, job_outcomes::ALL, jobs::ALL, schedules::ALL, settings::ALL].concat()
 }
