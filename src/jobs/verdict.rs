@@ -27,8 +27,8 @@ pub enum JobError {
 /// | cancelled, claim lost | snooze for no time | the process stops, or the row belongs to another holder, whose record stands |
 /// | transient, protocol | retry by the ladder | a later try may mend it (a proxy's error page reads as a protocol error) |
 /// | configuration, credentials, not offered | discard | only a person can mend it |
-/// | database, storage full, file locked | retry by the ladder | it may recover by itself |
-/// | schema, set-up, broken rule, unreadable row | discard | another try meets the same rows with the same program |
+/// | database, storage full or closed, contention, a unit that panicked | retry by the ladder | it may recover by itself |
+/// | schema, set-up, read-only store, broken rule, unreadable row | discard | another try meets the same rows with the same program |
 pub fn verdict(error: &JobError, now: Timestamp) -> JobOutcome {
     match error {
         JobError::Connector(error) => match error {
@@ -44,11 +44,17 @@ pub fn verdict(error: &JobError, now: Timestamp) -> JobOutcome {
         },
         JobError::Store(error) => match error {
             StoreError::Fenced { .. } => JobOutcome::Snooze(Duration::ZERO),
-            StoreError::Database(_) | StoreError::Unavailable(_) | StoreError::Locked { .. } => retry(error),
+            StoreError::Database(_)
+            | StoreError::Unavailable(_)
+            | StoreError::Locked { .. }
+            | StoreError::Contended { .. }
+            | StoreError::Panicked(_)
+            | StoreError::Closed => retry(error),
             StoreError::NewerSchema { .. }
             | StoreError::OlderSchema { .. }
             | StoreError::Inconsistent { .. }
             | StoreError::Invalid(_)
+            | StoreError::ReadOnly
             | StoreError::Setup(_) => JobOutcome::Discard(error.to_string()),
         },
     }

@@ -61,6 +61,7 @@ mod open;
 pub mod postgres;
 pub mod settings;
 pub mod sqlite;
+mod traits;
 
 use crate::domain::OrgId;
 

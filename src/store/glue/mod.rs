@@ -2,4 +2,5 @@
 
 use super::{Engine, Lane, Result, Scope, units};
 
+mod identity;
 mod settings;
