@@ -3,4 +3,5 @@
 use super::{Engine, Lane, Result, Scope, units};
 
 mod jobs;
+mod identity;
 mod settings;
