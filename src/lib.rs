@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 pub mod context;
 pub mod domain;
+pub mod http;
 pub mod registry;
 pub mod store;
 pub mod telemetry;
