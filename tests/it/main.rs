@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module an area.
 
 mod billing_cases;
+mod http_base;
 mod localstripe;
 mod prompt;
 mod render_cases;

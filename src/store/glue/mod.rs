@@ -2,6 +2,6 @@
 
 use super::{Engine, Lane, Result, Scope, units};
 
-mod jobs;
 mod identity;
+mod jobs;
 mod settings;
