@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module an area.
 
 mod billing_cases;
+mod billing_rules;
 mod prompt;
 mod render_cases;
 mod store;
