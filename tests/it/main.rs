@@ -3,6 +3,7 @@
 mod billing_cases;
 mod http_base;
 mod localstripe;
+mod billing_rules;
 mod prompt;
 mod render_cases;
 mod store;
