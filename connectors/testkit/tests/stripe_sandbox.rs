@@ -1,5 +1,7 @@
 //! The sandbox Stripe itself: what it answers, refuses, sends and spoils.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
