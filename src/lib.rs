@@ -4,5 +4,18 @@
 //! record's facts become derived company fields, stored and requested values are merged, and the result
 //! is rendered as the text of the chat's system prompt. Nothing flows back up.
 
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod context;
+pub mod derive;
 pub mod domain;
+pub mod http;
+pub mod jobs;
+mod recent;
+pub mod registry;
+pub mod service;
 pub mod store;
+pub mod sync;
+pub mod telemetry;
+pub mod webhooks;

@@ -1,1 +1,8 @@
+//! The integration tests: one binary, one module an area.
 
+mod billing_cases;
+mod localstripe;
+mod prompt;
+mod render_cases;
+mod store;
+mod support;

@@ -1,0 +1,51 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Findings;
+
+/// Reading from providers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sync {
+    /// When a new connection reads what changed: cron, five fields.
+    pub incremental_schedule: String,
+    /// When a new connection reads everything, which finds what webhooks and cursors missed.
+    pub full_schedule: String,
+    /// IANA time zone of both.
+    pub time_zone: String,
+    /// Pages that one job reads before it lets others run; it goes on from the last page.
+    pub page_budget: u32,
+    /// Seconds that one job reads before it lets others run.
+    pub job_seconds: u64,
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            incremental_schedule: "7 * * * *".to_owned(),
+            full_schedule: "23 3 * * *".to_owned(),
+            time_zone: "UTC".to_owned(),
+            page_budget: 100,
+            job_seconds: 30,
+        }
+    }
+}
+
+impl Sync {
+    pub(super) fn check(&self, found: &mut Findings<'_>) {
+        for (key, text) in [
+            ("sync.incremental_schedule", &self.incremental_schedule),
+            ("sync.full_schedule", &self.full_schedule),
+        ] {
+            let fields = text.split_whitespace().count();
+            if fields != 5 && fields != 6 {
+                found.add(key, format!("{text:?} has {fields} fields; a cron expression has five"));
+            }
+        }
+        if self.time_zone.parse::<chrono_tz::Tz>().is_err() {
+            found.add("sync.time_zone", format!("{:?} is not an IANA time zone", self.time_zone));
+        }
+        found.within("sync.page_budget", self.page_budget, 1, 100_000);
+        found.within("sync.job_seconds", self.job_seconds, 1, 3_600);
+    }
+}

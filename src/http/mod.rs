@@ -1,0 +1,4 @@
+//! HTTP.
+pub mod control;
+pub mod sdk;
+pub mod webhooks;
