@@ -2,5 +2,8 @@
 
 use super::{Engine, Lane, Result, Scope, units};
 
+mod derivations;
 mod identity;
+mod inbox;
+mod mirror;
 mod settings;

@@ -70,6 +70,17 @@ macro_rules! skip_locked {
     };
 }
 
+/// The keys that a full pass over a stream noted as seen; `$1` to `$3` are organisation, connection, stream.
+macro_rules! note_keys {
+    ($generation:literal) => {
+        concat!(
+            "SELECT j.value FROM seen_notes n, json_each(n.record_keys) j",
+            " WHERE n.org_id = $1 AND n.connection_id = $2 AND n.stream = $3 AND n.generation = ",
+            $generation
+        )
+    };
+}
+
 /// Whether another transaction may commit between two statements of a unit.
 pub(crate) const MANY_WRITERS: bool = false;
 

@@ -6,12 +6,20 @@ pub(crate) use super::{Conn, Db, MANY_WRITERS, serialise_links};
 use connector_sdk::{Clock, Timestamp};
 
 pub(crate) mod bulk;
+pub(crate) mod changes;
+pub(crate) mod derivations;
 pub(crate) mod dirty;
 pub(crate) mod identity;
+pub(crate) mod inbox;
+pub(crate) mod ingest;
+pub(crate) mod inputs;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod links;
+pub(crate) mod mirror;
+pub(crate) mod passes;
 pub(crate) mod rows;
+pub(crate) mod runs;
 pub(crate) mod settings;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -31,5 +39,21 @@ pub(crate) fn new_id_at(prefix: &str, at: Timestamp) -> String {
 
 /// Every static statement of every unit, for the test that prepares each.
 pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
-    [dirty::ALL, identity::ALL, jobs::ALL, keys::ALL, links::ALL, settings::ALL].concat()
+    [
+        changes::ALL,
+        derivations::ALL,
+        dirty::ALL,
+        identity::ALL,
+        inbox::ALL,
+        ingest::ALL,
+        inputs::ALL,
+        jobs::ALL,
+        keys::ALL,
+        links::ALL,
+        mirror::ALL,
+        passes::ALL,
+        runs::ALL,
+        settings::ALL,
+    ]
+    .concat()
 }
