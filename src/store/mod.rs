@@ -62,6 +62,7 @@ pub mod postgres;
 pub mod settings;
 mod signal;
 pub mod sqlite;
+mod traits;
 
 use crate::domain::OrgId;
 

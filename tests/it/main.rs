@@ -2,5 +2,6 @@
 
 mod prompt;
 mod render_cases;
+mod jobs;
 mod store;
 mod support;
