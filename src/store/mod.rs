@@ -60,8 +60,13 @@ pub mod mirror;
 mod open;
 pub mod postgres;
 pub mod settings;
+mod signal;
 pub mod sqlite;
 mod traits;
+
+use std::sync::Arc;
+
+use connector_sdk::Clock;
 
 use crate::domain::OrgId;
 
@@ -73,16 +78,66 @@ pub use jobs::JobStore;
 pub use mirror::MirrorStore;
 pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use settings::SettingsStore;
+pub use signal::{JobsListener, JobsSignal};
 
 /// Result of a unit of work.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// Everything that is kept.
+#[async_trait::async_trait]
 pub trait Store:
     IdentityStore + MirrorStore + InboxStore + JobStore + DerivationStore + SettingsStore + Send + Sync
 {
     /// `sqlite` or `postgres`, for people.
     fn engine(&self) -> &'static str;
+
+    /// What is told after each commit that made jobs claimable.
+    fn jobs_signal(&self) -> JobsSignal;
+
+    /// Waits for the units that are queued and closes every connection. Later calls answer
+    /// [`StoreError::Closed`].
+    async fn close(&self);
+}
+
+/// Opens the store: migrates where that is allowed, and asserts what durability and tenancy rest on.
+///
+/// # Errors
+/// [`StoreError::Locked`], [`StoreError::NewerSchema`], [`StoreError::OlderSchema`], [`StoreError::Setup`],
+/// [`StoreError::Unavailable`].
+pub async fn open(config: &StoreConfig, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+    Ok(match &config.target {
+        Target::Sqlite(path) => sqlite::Engine::open(path, config, mode, clock).await?,
+        Target::Postgres(url) => postgres::Engine::open(url, config, mode, clock).await?,
+    })
+}
+
+/// The migrations that this program knows, and which of them the database has. Writes nothing.
+pub async fn migrations(target: &Target) -> Result<Vec<MigrationState>> {
+    match target {
+        Target::Sqlite(path) => sqlite::Engine::migrations(path).await,
+        Target::Postgres(url) => postgres::Engine::migrations(url).await,
+    }
+}
+
+tokio::task_local! {
+    /// Set while a transaction runs units, true once one of them made a job claimable.
+    static PUSHED: std::cell::Cell<bool>;
+}
+
+/// Notes that the running unit made a job claimable: after the commit the engine tells the claimers.
+pub(crate) fn note_push() {
+    // Outside an engine's transaction nobody listens.
+    let _ = PUSHED.try_with(|pushed| pushed.set(true));
+}
+
+/// Runs a transaction's units; answers also whether one of them called [`note_push`].
+pub(crate) async fn watch_pushes<F: Future>(units: F) -> (F::Output, bool) {
+    PUSHED
+        .scope(std::cell::Cell::new(false), async {
+            let output = units.await;
+            (output, PUSHED.with(std::cell::Cell::get))
+        })
+        .await
 }
 
 /// Which queue of SQLite's writer a unit waits in. Postgres has no use for it.

@@ -13,6 +13,8 @@ pub(crate) mod identity;
 pub(crate) mod inbox;
 pub(crate) mod ingest;
 pub(crate) mod inputs;
+pub(crate) mod job_lists;
+pub(crate) mod job_outcomes;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod links;
@@ -20,6 +22,7 @@ pub(crate) mod mirror;
 pub(crate) mod passes;
 pub(crate) mod rows;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod settings;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -47,12 +50,15 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         inbox::ALL,
         ingest::ALL,
         inputs::ALL,
+        job_lists::ALL,
+        job_outcomes::ALL,
         jobs::ALL,
         keys::ALL,
         links::ALL,
         mirror::ALL,
         passes::ALL,
         runs::ALL,
+        schedules::ALL,
         settings::ALL,
     ]
     .concat()
