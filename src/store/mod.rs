@@ -64,6 +64,10 @@ mod signal;
 pub mod sqlite;
 mod traits;
 
+use std::sync::Arc;
+
+use connector_sdk::Clock;
+
 use crate::domain::OrgId;
 
 pub use derivations::DerivationStore;
@@ -80,11 +84,39 @@ pub use signal::{JobsListener, JobsSignal};
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// Everything that is kept.
+#[async_trait::async_trait]
 pub trait Store:
     IdentityStore + MirrorStore + InboxStore + JobStore + DerivationStore + SettingsStore + Send + Sync
 {
     /// `sqlite` or `postgres`, for people.
     fn engine(&self) -> &'static str;
+
+    /// What is told after each commit that made jobs claimable.
+    fn jobs_signal(&self) -> JobsSignal;
+
+    /// Waits for the units that are queued and closes every connection. Later calls answer
+    /// [`StoreError::Closed`].
+    async fn close(&self);
+}
+
+/// Opens the store: migrates where that is allowed, and asserts what durability and tenancy rest on.
+///
+/// # Errors
+/// [`StoreError::Locked`], [`StoreError::NewerSchema`], [`StoreError::OlderSchema`], [`StoreError::Setup`],
+/// [`StoreError::Unavailable`].
+pub async fn open(config: &StoreConfig, mode: OpenMode, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+    Ok(match &config.target {
+        Target::Sqlite(path) => sqlite::Engine::open(path, config, mode, clock).await?,
+        Target::Postgres(url) => postgres::Engine::open(url, config, mode, clock).await?,
+    })
+}
+
+/// The migrations that this program knows, and which of them the database has. Writes nothing.
+pub async fn migrations(target: &Target) -> Result<Vec<MigrationState>> {
+    match target {
+        Target::Sqlite(path) => sqlite::Engine::migrations(path).await,
+        Target::Postgres(url) => postgres::Engine::migrations(url).await,
+    }
 }
 
 tokio::task_local! {

@@ -4,6 +4,7 @@ mod billing_cases;
 mod http_base;
 mod localstripe;
 mod billing_rules;
+mod jobs;
 mod prompt;
 mod render_cases;
 mod store;

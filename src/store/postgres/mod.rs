@@ -14,6 +14,8 @@ use super::{JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 mod roles;
 mod wake;
 
+/// The engine's name, for people.
+pub(crate) const NAME: &str = "postgres";
 /// The driver, for files that are compiled once for each.
 pub(crate) type Db = sqlx::Postgres;
 /// Its connection.
@@ -59,6 +61,17 @@ macro_rules! for_share {
 macro_rules! skip_locked {
     () => {
         " FOR UPDATE SKIP LOCKED"
+    };
+}
+
+/// The keys that a full pass over a stream noted as seen; `$1` to `$3` are organisation, connection, stream.
+macro_rules! note_keys {
+    ($generation:literal) => {
+        concat!(
+            "SELECT j.value FROM seen_notes n, json_array_elements_text(n.record_keys::json) AS j (value)",
+            " WHERE n.org_id = $1 AND n.connection_id = $2 AND n.stream = $3 AND n.generation = ",
+            $generation
+        )
     };
 }
 

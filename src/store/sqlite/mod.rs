@@ -22,6 +22,8 @@ use super::{JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 mod lock;
 mod writer;
 
+/// The engine's name, for people.
+pub(crate) const NAME: &str = "sqlite";
 /// The driver, for files that are compiled once for each.
 pub(crate) type Db = sqlx::Sqlite;
 /// Its connection.
@@ -67,6 +69,17 @@ macro_rules! for_share {
 macro_rules! skip_locked {
     () => {
         ""
+    };
+}
+
+/// The keys that a full pass over a stream noted as seen; `$1` to `$3` are organisation, connection, stream.
+macro_rules! note_keys {
+    ($generation:literal) => {
+        concat!(
+            "SELECT j.value FROM seen_notes n, json_each(n.record_keys) j",
+            " WHERE n.org_id = $1 AND n.connection_id = $2 AND n.stream = $3 AND n.generation = ",
+            $generation
+        )
     };
 }
 

@@ -18,16 +18,16 @@ const RETRIES: i64 = 500;
 statements! {
     LIST_LIVE = "SELECT id, kind, org_id, connection_id, args, state, attempts, max_attempts, run_at AS at,
             (SELECT a.error FROM job_attempts a WHERE a.job_id = jobs.id ORDER BY a.claim DESC LIMIT 1) AS error
-        FROM jobs WHERE ($1 IS NULL OR org_id = $1) AND ($2 IS NULL OR state = $2) ORDER BY id DESC LIMIT $3";
+        FROM jobs WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND (CAST($2 AS TEXT) IS NULL OR state = $2) ORDER BY id DESC LIMIT $3";
     LIST_FINISHED = "SELECT id, kind, org_id, connection_id, args, state, attempts, max_attempts, finished_at AS at,
             error
-        FROM finished_jobs WHERE ($1 IS NULL OR org_id = $1) AND ($2 IS NULL OR state = $2)
+        FROM finished_jobs WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) AND (CAST($2 AS TEXT) IS NULL OR state = $2)
         ORDER BY finished_at DESC, id DESC LIMIT $3";
     LIST_ATTEMPTS = concat!("SELECT job_id, started_at, duration_us, outcome, error FROM job_attempts
         WHERE job_id", in_list!("$1"), " ORDER BY job_id, claim");
-    LOAD_DEAD = concat!("SELECT id FROM finished_jobs WHERE state = 'dead' AND ($1 IS NULL OR org_id = $1)
+    LOAD_DEAD = concat!("SELECT id FROM finished_jobs WHERE state = 'dead' AND (CAST($1 AS TEXT) IS NULL OR org_id = $1)
         ORDER BY id LIMIT $2", for_update!());
-    LOAD_DEAD_OF = concat!("SELECT id FROM finished_jobs WHERE state = 'dead' AND ($1 IS NULL OR org_id = $1)
+    LOAD_DEAD_OF = concat!("SELECT id FROM finished_jobs WHERE state = 'dead' AND (CAST($1 AS TEXT) IS NULL OR org_id = $1)
         AND id", in_list!("$2"), " ORDER BY id", for_update!());
     PUT_BACK = concat!("INSERT INTO jobs (id, org_id, connection_id, kind, lane, dedupe_key, args, priority,
             max_attempts, state, due, run_at, pushed_at, attempts, claim, suspicion)

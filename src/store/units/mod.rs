@@ -6,14 +6,22 @@ pub(crate) use super::{Conn, Db, MANY_WRITERS, serialise_links};
 use connector_sdk::{Clock, Timestamp};
 
 pub(crate) mod bulk;
+pub(crate) mod changes;
+pub(crate) mod derivations;
 pub(crate) mod dirty;
 pub(crate) mod identity;
+pub(crate) mod inbox;
+pub(crate) mod ingest;
+pub(crate) mod inputs;
 pub(crate) mod job_lists;
 pub(crate) mod job_outcomes;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod links;
 pub(crate) mod rows;
+pub(crate) mod mirror;
+pub(crate) mod passes;
+pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod settings;
 
@@ -37,11 +45,19 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
     [
         dirty::ALL,
         identity::ALL,
+        changes::ALL,
+        derivations::ALL,
+        inbox::ALL,
+        ingest::ALL,
+        inputs::ALL,
         job_lists::ALL,
         job_outcomes::ALL,
         jobs::ALL,
         keys::ALL,
         links::ALL,
+        mirror::ALL,
+        passes::ALL,
+        runs::ALL,
         schedules::ALL,
         settings::ALL,
     ]

@@ -12,7 +12,7 @@ use connector_sdk::Timestamp;
 
 statements! {
     LIST_DUE = "SELECT * FROM schedules WHERE enabled AND next_run_at <= $1 ORDER BY next_run_at, id LIMIT 1000";
-    LIST = "SELECT * FROM schedules WHERE ($1 IS NULL OR org_id = $1) ORDER BY org_id, id";
+    LIST = "SELECT * FROM schedules WHERE (CAST($1 AS TEXT) IS NULL OR org_id = $1) ORDER BY org_id, id";
     CLAIM_TICK = "UPDATE schedules SET next_run_at = $3, last_run_at = $2
         WHERE id = $1 AND next_run_at = $2 AND enabled";
     PUT = "INSERT INTO schedules (id, org_id, connection_id, job_kind, args, expression, time_zone, next_run_at,

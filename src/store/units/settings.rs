@@ -1,9 +1,12 @@
 //! Organisations, connections, secrets, keys.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use sqlx::FromRow;
 
-use super::{Conn, Db};
+use super::dirty::{self, Marks};
+use super::{Conn, Db, identity, links};
 use crate::domain::connections::{ApiKey, Connection, ConnectionStatus};
 use crate::domain::{ConnectionId, KeyId, OrgId};
 use crate::store::convert::{clean, from_json, from_word, time, to_json, us, word};
@@ -47,7 +50,6 @@ statements! {
     LIST_KEYS = "SELECT id, org_id, class, name, prefix, created_at, revoked_at FROM api_keys
         WHERE org_id = $1 ORDER BY id";
     REVOKE_KEY = "UPDATE api_keys SET revoked_at = $3 WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
-    COUNT_RECORDS = "SELECT COUNT(*) FROM mirror_records WHERE org_id = $1 AND connection_id = $2";
     DELETE_RECORDS = "DELETE FROM mirror_records WHERE org_id = $1 AND connection_id = $2";
     DELETE_REFS = "DELETE FROM record_refs WHERE org_id = $1 AND connection_id = $2";
     DELETE_NOTES = "DELETE FROM seen_notes WHERE org_id = $1 AND connection_id = $2";
@@ -55,6 +57,9 @@ statements! {
     DELETE_LINKS = "DELETE FROM company_links WHERE org_id = $1 AND connection_id = $2";
     DELETE_CANDIDATES = "DELETE FROM link_candidates WHERE org_id = $1 AND connection_id = $2";
     DELETE_DELIVERIES = "DELETE FROM deliveries WHERE org_id = $1 AND connection_id = $2";
+    DELETE_JOBS = "DELETE FROM jobs WHERE org_id = $1 AND connection_id = $2";
+    LINKED_COMPANIES = "SELECT DISTINCT company_id FROM company_links
+        WHERE org_id = $1 AND connection_id = $2 AND company_id IS NOT NULL";
     DELETE_CONNECTION = "DELETE FROM connections WHERE org_id = $1 AND id = $2";
 }
 
@@ -235,16 +240,20 @@ pub(crate) async fn list_connections(c: &mut Conn, org: Option<&OrgId>) -> Resul
     rows.into_iter().map(ConnectionRow::read).collect()
 }
 
-/// Deletes a connection with everything that hangs on it. Answers how many records went.
+/// Deletes a connection with everything that hangs on it. Companies stay and become dirty, but for those that
+/// were made from its parties and have nothing else. Answers how many records went.
 pub(crate) async fn delete_connection(
     c: &mut Conn,
     org: &OrgId,
     id: &ConnectionId,
-    _at: Timestamp,
+    at: Timestamp,
 ) -> Result<Option<i64>> {
-    let records: i64 =
-        sqlx::query_scalar::<Db, _>(COUNT_RECORDS).bind(&org.0).bind(&id.0).fetch_one(&mut *c).await?;
-    // Secrets, passes, checkpoints and runs go with the connection's row.
+    super::serialise_links(c, org.as_str()).await?;
+    let linked: Vec<String> =
+        sqlx::query_scalar::<Db, _>(LINKED_COMPANIES).bind(&org.0).bind(&id.0).fetch_all(&mut *c).await?;
+    let linked: BTreeSet<String> = linked.into_iter().collect();
+    let mut records = 0;
+    // Secrets, passes, checkpoints, runs and schedules go with the connection's row.
     for sql in [
         DELETE_RECORDS,
         DELETE_REFS,
@@ -253,11 +262,24 @@ pub(crate) async fn delete_connection(
         DELETE_LINKS,
         DELETE_CANDIDATES,
         DELETE_DELIVERIES,
+        DELETE_JOBS,
     ] {
-        sqlx::query(sql).bind(&org.0).bind(&id.0).execute(&mut *c).await?;
+        let done = sqlx::query(sql).bind(&org.0).bind(&id.0).execute(&mut *c).await?;
+        if sql == DELETE_RECORDS {
+            records = i64::try_from(done.rows_affected()).unwrap_or(i64::MAX);
+        }
     }
-    let gone = sqlx::query(DELETE_CONNECTION).bind(&org.0).bind(&id.0).execute(c).await?;
-    Ok((gone.rows_affected() > 0).then_some(records))
+    let gone = sqlx::query(DELETE_CONNECTION).bind(&org.0).bind(&id.0).execute(&mut *c).await?;
+    if gone.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let mut settled = links::Settled { companies: linked.clone() };
+    let keys = links::remove_bare_placeholders(c, org, &linked, &mut settled).await?;
+    settled.companies.extend(links::reevaluate(c, org, &keys, at).await?.companies);
+    let mut marks = Marks::new();
+    identity::mark_settled(&mut marks, &settled);
+    dirty::mark(c, org, &marks, at).await?;
+    Ok(Some(records))
 }
 
 #[derive(FromRow)]

@@ -1,0 +1,369 @@
+//! Derivations: documents, columns, traits, entries, history, marks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use connector_sdk::Timestamp;
+use serde_json::{Map, Value};
+use sqlx::FromRow;
+
+use super::dirty::{self, Marks};
+use super::inputs::{self, DirtyRow};
+use super::{Conn, bulk, jobs, new_id_at, rows};
+use crate::domain::companies::{Company, FieldSource};
+use crate::domain::jobs::Fence;
+use crate::domain::{CompanyId, OrgId, Rank};
+use crate::store::Result;
+use crate::store::convert::{clean, from_json, json_list, time, to_json, us};
+use crate::store::derivations::{DerivationCommit, DerivationWrite, FieldChange};
+use crate::store::traits::{self, outranked};
+
+statements! {
+    LOCK_COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"), " ORDER BY id",
+        for_update!());
+    COMPANIES_BEHIND = "SELECT id FROM companies WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    EXISTING = concat!("SELECT id FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
+    CLEAR_MARKS = concat!("DELETE FROM dirty_companies WHERE org_id = $1 AND (company_id, seq) IN
+        (SELECT value ->> 0, CAST(value ->> 1 AS BIGINT) FROM", json_rows!("$2"), ")");
+    CLEAR_TURNS = concat!("DELETE FROM company_turns WHERE org_id = $1 AND company_id", in_list!("$2"));
+    FIND_DERIVATION = "SELECT document FROM company_derivations WHERE org_id = $1 AND company_id = $2";
+    LIST_CHANGES = "SELECT field, old_value, new_value, changed_at, cause FROM field_changes
+        WHERE org_id = $1 AND company_id = $2 AND ($3 = '' OR field = $3) ORDER BY changed_at DESC, id DESC LIMIT $4";
+    ORGS_WITH_DIRTY = "SELECT DISTINCT org_id FROM dirty_companies WHERE marked_at < $1 ORDER BY org_id";
+    DUE_TURNS = "SELECT org_id, company_id FROM company_turns WHERE next_turn_at <= $1
+        ORDER BY next_turn_at, company_id LIMIT $2";
+    TAKE_TURN = concat!("DELETE FROM company_turns WHERE org_id = $1 AND next_turn_at <= $2 AND company_id", in_list!("$3"));
+}
+
+pub(crate) async fn mark_dirty(
+    c: &mut Conn,
+    org: &OrgId,
+    companies: &[CompanyId],
+    reason: &str,
+    at: Timestamp,
+) -> Result<()> {
+    // A company that is not there would stay dirty for ever.
+    let existing: Vec<String> = sqlx::query_scalar(EXISTING)
+        .bind(&org.0)
+        .bind(json_list(companies.iter().map(CompanyId::as_str)))
+        .fetch_all(&mut *c)
+        .await?;
+    let mut marks = Marks::new();
+    for company in existing {
+        dirty::note(&mut marks, reason, &company);
+    }
+    dirty::mark(c, org, &marks, at).await?;
+    Ok(())
+}
+
+pub(crate) async fn mark_all_dirty(
+    c: &mut Conn,
+    org: &OrgId,
+    reason: &str,
+    after: Option<&str>,
+    limit: i64,
+    at: Timestamp,
+) -> Result<Option<String>> {
+    let ids: Vec<String> = sqlx::query_scalar(COMPANIES_BEHIND)
+        .bind(&org.0)
+        .bind(clean(after.unwrap_or_default()))
+        .bind(limit)
+        .fetch_all(&mut *c)
+        .await?;
+    let full = i64::try_from(ids.len()).is_ok_and(|len| len >= limit);
+    let next = ids.last().filter(|_| full).cloned();
+    let mut marks = Marks::new();
+    for company in ids {
+        dirty::note(&mut marks, reason, &company);
+    }
+    dirty::mark(c, org, &marks, at).await?;
+    Ok(next)
+}
+
+/// What one company's derivation writes.
+struct Prepared<'a> {
+    company: Company,
+    placeholder: bool,
+    row_changed: bool,
+    write: &'a DerivationWrite,
+    changes: Vec<FieldChange>,
+}
+
+pub(crate) async fn commit_derivations(
+    c: &mut Conn,
+    org: &OrgId,
+    commits: &[DerivationCommit],
+    fence: Option<&Fence>,
+    at: Timestamp,
+) -> Result<Vec<(CompanyId, Vec<FieldChange>)>> {
+    if let Some(fence) = fence {
+        jobs::fence_in(c, fence).await?;
+    }
+    let writes: BTreeMap<&str, &DerivationWrite> = commits
+        .iter()
+        .filter_map(|commit| commit.write.as_ref().map(|write| (commit.company_id.as_str(), write)))
+        .collect();
+    let mut answer = Vec::new();
+    if !writes.is_empty() {
+        let list = json_list(writes.keys());
+        let causes: BTreeMap<String, DirtyRow> = inputs::load_dirty(c, org, &list)
+            .await?
+            .into_iter()
+            .map(|row| (row.company_id.clone(), row))
+            .collect();
+        let mut locked = rows::load_companies(c, LOCK_COMPANIES, org, &list).await?;
+        let mut prepared = Vec::new();
+        for (id, write) in &writes {
+            // Removed since its inputs were read: nothing to write, and its mark went with it.
+            let Some((company, placeholder)) = locked.remove(*id) else { continue };
+            let marked =
+                commits.iter().any(|commit| commit.company_id.as_str() == *id && commit.seq.is_some());
+            let cause = match causes.get(*id).filter(|_| marked) {
+                Some(row) => dirty::reasons(&row.reasons),
+                None => vec!["manual".to_owned()],
+            };
+            prepared.push(apply(company, placeholder, write, &cause, at)?);
+        }
+        write_all(c, org, &prepared, at).await?;
+        for x in prepared {
+            if !x.changes.is_empty() {
+                answer.push((x.company.id, x.changes));
+            }
+        }
+    }
+    let marks: BTreeSet<(&str, i64)> =
+        commits.iter().filter_map(|x| x.seq.map(|seq| (x.company_id.as_str(), seq))).collect();
+    if !marks.is_empty() {
+        sqlx::query(CLEAR_MARKS).bind(&org.0).bind(to_json(&marks)?).execute(&mut *c).await?;
+    }
+    Ok(answer)
+}
+
+/// Lays derived values over the stored ones, each judged by its rank.
+fn apply<'a>(
+    mut company: Company,
+    placeholder: bool,
+    write: &'a DerivationWrite,
+    cause: &[String],
+    at: Timestamp,
+) -> Result<Prepared<'a>> {
+    let from = FieldSource { rank: Rank::Synced, source: DERIVED.to_owned(), at };
+    let mut fields = traits::to_map(&company.fields)?;
+    let mut derived = traits::to_map(&write.fields)?;
+    let mut changes = Vec::new();
+    let mut moved = false;
+    for name in &write.owned_fields {
+        let value = derived.remove(name).unwrap_or(Value::Null);
+        moved |= lay(&mut fields, &mut company.provenance, name, value, &from, cause, &mut changes);
+    }
+    for (name, value) in &write.traits {
+        let custom = &mut company.custom_fields;
+        moved |= lay(custom, &mut company.provenance, name, value.clone(), &from, cause, &mut changes);
+    }
+    for (key, entry) in &write.context {
+        if company.context.get(key) == entry.as_ref() {
+            continue;
+        }
+        moved = true;
+        match entry {
+            Some(entry) => {
+                company.context.insert(key.clone(), entry.clone());
+            }
+            None => {
+                company.context.remove(key);
+            }
+        }
+    }
+    moved |= company.test != write.test;
+    company.test = write.test;
+    company.fields = traits::from_map(fields)?;
+    if moved {
+        company.updated_at = at;
+    }
+    Ok(Prepared { company, placeholder, row_changed: moved, write, changes })
+}
+
+/// The source of what derivation wrote.
+const DERIVED: &str = "derived";
+
+/// Lays one derived value over a stored one. True when the row must be written.
+fn lay(
+    place: &mut Map<String, Value>,
+    provenance: &mut BTreeMap<String, FieldSource>,
+    name: &str,
+    value: Value,
+    from: &FieldSource,
+    cause: &[String],
+    changes: &mut Vec<FieldChange>,
+) -> bool {
+    let stored = provenance.get(name);
+    let newer = stored.is_some_and(|stored| stored.rank != Rank::Claimed && stored.at > from.at);
+    if newer || outranked(provenance, name, place.contains_key(name), from.rank) {
+        return false;
+    }
+    let is_ours = stored.is_some_and(|stored| stored.source == DERIVED);
+    if value.is_null() && !is_ours {
+        // Derivation clears what it wrote, nothing else.
+        return false;
+    }
+    let old = place.get(name).cloned().unwrap_or(Value::Null);
+    if old == value && (is_ours || value.is_null()) {
+        return false;
+    }
+    if value.is_null() {
+        place.remove(name);
+        provenance.remove(name);
+    } else {
+        place.insert(name.to_owned(), value.clone());
+        provenance.insert(name.to_owned(), from.clone());
+    }
+    if old != value {
+        changes.push(FieldChange {
+            field: name.to_owned(),
+            old,
+            new: value,
+            at: from.at,
+            cause: cause.to_vec(),
+        });
+    }
+    true
+}
+
+async fn write_all(c: &mut Conn, org: &OrgId, prepared: &[Prepared<'_>], at: Timestamp) -> Result<()> {
+    let companies: Vec<(&Company, bool)> =
+        prepared.iter().filter(|x| x.row_changed).map(|x| (&x.company, x.placeholder)).collect();
+    rows::write_companies(c, org, &companies).await?;
+    let mut documents = Vec::with_capacity(prepared.len());
+    for x in prepared {
+        documents.push((&x.company.id.0, to_json(&x.write.document)?, &x.write.inputs_hash));
+    }
+    bulk::insert(
+        c,
+        "INSERT INTO company_derivations (org_id, company_id, document, inputs_hash, updated_at)",
+        &documents,
+        "ON CONFLICT (company_id) DO UPDATE SET document = excluded.document, \
+         inputs_hash = excluded.inputs_hash, updated_at = excluded.updated_at",
+        |row, (company, document, hash)| {
+            row.push_bind(&org.0).push_bind(*company).push_bind(document).push_bind(*hash).push_bind(us(at));
+        },
+    )
+    .await?;
+    let mut changes = Vec::new();
+    for x in prepared {
+        for change in &x.changes {
+            changes.push((
+                new_id_at("chg", at),
+                &x.company.id.0,
+                change,
+                to_json(&change.old)?,
+                to_json(&change.new)?,
+                to_json(&change.cause)?,
+            ));
+        }
+    }
+    bulk::insert(
+        c,
+        "INSERT INTO field_changes (id, org_id, company_id, field, old_value, new_value, changed_at, cause)",
+        &changes,
+        "",
+        |row, (id, company, change, old, new, cause)| {
+            row.push_bind(id)
+                .push_bind(&org.0)
+                .push_bind(*company)
+                .push_bind(clean(&change.field))
+                .push_bind(old)
+                .push_bind(new)
+                .push_bind(us(change.at))
+                .push_bind(cause);
+        },
+    )
+    .await?;
+    let turns: Vec<(&String, i64)> =
+        prepared.iter().filter_map(|x| x.write.next_turn.map(|turn| (&x.company.id.0, us(turn)))).collect();
+    let ended: Vec<&String> =
+        prepared.iter().filter(|x| x.write.next_turn.is_none()).map(|x| &x.company.id.0).collect();
+    bulk::insert(
+        c,
+        "INSERT INTO company_turns (org_id, company_id, next_turn_at)",
+        &turns,
+        "ON CONFLICT (company_id) DO UPDATE SET next_turn_at = excluded.next_turn_at",
+        |row, (company, turn)| {
+            row.push_bind(&org.0).push_bind(*company).push_bind(*turn);
+        },
+    )
+    .await?;
+    if !ended.is_empty() {
+        sqlx::query(CLEAR_TURNS).bind(&org.0).bind(json_list(ended)).execute(c).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn find_derivation(c: &mut Conn, org: &OrgId, company: &CompanyId) -> Result<Option<Value>> {
+    let text: Option<String> =
+        sqlx::query_scalar(FIND_DERIVATION).bind(&org.0).bind(clean(&company.0)).fetch_optional(c).await?;
+    text.map(|text| from_json("company_derivations", "document", &company.0, &text)).transpose()
+}
+
+#[derive(FromRow)]
+struct ChangeRow {
+    field: String,
+    old_value: String,
+    new_value: String,
+    changed_at: i64,
+    cause: String,
+}
+
+pub(crate) async fn list_field_changes(
+    c: &mut Conn,
+    org: &OrgId,
+    company: &CompanyId,
+    field: Option<&str>,
+    limit: i64,
+) -> Result<Vec<FieldChange>> {
+    let rows: Vec<ChangeRow> = sqlx::query_as(LIST_CHANGES)
+        .bind(&org.0)
+        .bind(clean(&company.0))
+        .bind(clean(field.unwrap_or_default()))
+        .bind(limit)
+        .fetch_all(c)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(FieldChange {
+                old: from_json("field_changes", "old_value", &company.0, &row.old_value)?,
+                new: from_json("field_changes", "new_value", &company.0, &row.new_value)?,
+                cause: from_json("field_changes", "cause", &company.0, &row.cause)?,
+                field: row.field,
+                at: time(row.changed_at),
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn list_orgs_with_dirty(c: &mut Conn, before: Timestamp) -> Result<Vec<OrgId>> {
+    let ids: Vec<String> = sqlx::query_scalar(ORGS_WITH_DIRTY).bind(us(before)).fetch_all(c).await?;
+    Ok(ids.into_iter().map(OrgId).collect())
+}
+
+pub(crate) async fn mark_turned(c: &mut Conn, now: Timestamp, limit: i64) -> Result<i64> {
+    let due: Vec<(String, String)> =
+        sqlx::query_as(DUE_TURNS).bind(us(now)).bind(limit).fetch_all(&mut *c).await?;
+    let mut by_org: BTreeMap<String, Marks> = BTreeMap::new();
+    for (org, company) in &due {
+        dirty::note(by_org.entry(org.clone()).or_default(), "time", company);
+    }
+    let mut marked = 0;
+    for (org, marks) in by_org {
+        let org = OrgId(org);
+        // The turn is taken with the mark: the derivation that follows sets the next one.
+        let taken = sqlx::query(TAKE_TURN)
+            .bind(&org.0)
+            .bind(us(now))
+            .bind(json_list(marks.values().flatten()))
+            .execute(&mut *c)
+            .await?;
+        if taken.rows_affected() > 0 {
+            marked += dirty::mark(c, &org, &marks, now).await?;
+        }
+    }
+    Ok(marked)
+}
