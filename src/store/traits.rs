@@ -45,9 +45,12 @@ pub(crate) fn company_kind(key: &str) -> Option<Kind> {
         "name" | "industry" | "plan" | "renewal_status" | "contract_term" | "payment_terms" => Kind::Text,
         "domain" => Kind::Domain,
         "mrr_currency" => Kind::Currency,
-        "employee_count" | "contract_term_months" | "mrr_minor" | "arr_minor" | "team_size" | "health_score" => {
-            Kind::Integer
-        }
+        "employee_count"
+        | "contract_term_months"
+        | "mrr_minor"
+        | "arr_minor"
+        | "team_size"
+        | "health_score" => Kind::Integer,
         "on_contract" => Kind::Flag,
         "signed_up_at" | "last_contacted_at" => Kind::Instant,
         "renewal_date" => Kind::Date,
@@ -220,7 +223,9 @@ pub(crate) fn merge(
     }
     for (key, entry) in &patch.context {
         if key.starts_with(RESERVED_CONTEXT) {
-            return Err(StoreError::Invalid(format!("context keys that begin with {RESERVED_CONTEXT} are reserved: {key}")));
+            return Err(StoreError::Invalid(format!(
+                "context keys that begin with {RESERVED_CONTEXT} are reserved: {key}"
+            )));
         }
         let name = format!("context.{key}");
         if outranked(row.provenance, &name, row.context.contains_key(key), from.rank) {
@@ -293,12 +298,22 @@ mod tests {
         FieldSource { rank, source: "sdk".into(), at: at(1) }
     }
 
-    struct Row(Map<String, Value>, Map<String, Value>, BTreeMap<String, ContextEntry>, BTreeMap<String, FieldSource>);
+    struct Row(
+        Map<String, Value>,
+        Map<String, Value>,
+        BTreeMap<String, ContextEntry>,
+        BTreeMap<String, FieldSource>,
+    );
 
     impl Row {
         fn merge(&mut self, traits: Value, rank: Rank) -> Result<Changed> {
             let Value::Object(traits) = traits else { panic!("an object") };
-            let mut row = Traits { fields: &mut self.0, custom: &mut self.1, context: &mut self.2, provenance: &mut self.3 };
+            let mut row = Traits {
+                fields: &mut self.0,
+                custom: &mut self.1,
+                context: &mut self.2,
+                provenance: &mut self.3,
+            };
             merge(&mut row, &TraitPatch { traits, context: BTreeMap::new() }, company_kind, &from(rank))
         }
     }

@@ -1,7 +1,7 @@
 //! The integration tests: one binary, one module an area.
 
+mod jobs;
 mod prompt;
 mod render_cases;
-mod jobs;
 mod store;
 mod support;

@@ -140,7 +140,12 @@ impl IdentityStore for Engine {
     ) -> Result<Option<CompanyLink>> {
         unit!(
             self.write(Lane::Ack, Scope::Org(org.clone())),
-            [org = org.clone(), connection = connection.clone(), party = party.clone(), company = company.cloned()],
+            [
+                org = org.clone(),
+                connection = connection.clone(),
+                party = party.clone(),
+                company = company.cloned()
+            ],
             |c| units::identity::put_manual_link(c, org, connection, party, company.as_ref(), at)
         )
     }
@@ -152,10 +157,8 @@ impl IdentityStore for Engine {
     }
 
     async fn delete_user(&self, org: &OrgId, id: &UserId, at: Timestamp) -> Result<bool> {
-        unit!(
-            self.write(Lane::Ack, Scope::Org(org.clone())),
-            [org = org.clone(), id = id.clone()],
-            |c| units::identity::delete_user(c, org, id, at)
-        )
+        unit!(self.write(Lane::Ack, Scope::Org(org.clone())), [org = org.clone(), id = id.clone()], |c| {
+            units::identity::delete_user(c, org, id, at)
+        })
     }
 }

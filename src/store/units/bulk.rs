@@ -26,7 +26,13 @@ pub(crate) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 /// `before VALUES (…), (…) after`, in as few statements as [`pieces`] allows. Answers the affected rows.
-pub(crate) async fn insert<T, F>(c: &mut Conn, before: &str, rows: &[T], after: &str, mut bind: F) -> Result<u64>
+pub(crate) async fn insert<T, F>(
+    c: &mut Conn,
+    before: &str,
+    rows: &[T],
+    after: &str,
+    mut bind: F,
+) -> Result<u64>
 where
     F: FnMut(&mut Separated<'_, Db, &'static str>, &T),
 {

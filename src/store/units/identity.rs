@@ -426,8 +426,7 @@ async fn after_user(
         }
     }
     if let Some(company) = new.filter(|company| Some(company) != old.as_ref()) {
-        let settled =
-            sqlx::query(SETTLE_PLACEHOLDER).bind(&org.0).bind(&company.0).execute(&mut *c).await?;
+        let settled = sqlx::query(SETTLE_PLACEHOLDER).bind(&org.0).bind(&company.0).execute(&mut *c).await?;
         if settled.rows_affected() > 0 {
             let row = company_row(c, org, &Lookup::Id(company.0.clone())).await?;
             if let Some(row) = row {
@@ -489,7 +488,9 @@ pub(crate) async fn list_links(
             let at = parts.next().and_then(|at| at.parse().ok());
             match (at, parts.next(), parts.next()) {
                 (Some(at), Some(connection), Some(party)) => (at, clean(connection), clean(party)),
-                _ => return Err(StoreError::Invalid("`after` is not a place in the list of links".to_owned())),
+                _ => {
+                    return Err(StoreError::Invalid("`after` is not a place in the list of links".to_owned()));
+                }
             }
         }
     };
@@ -535,7 +536,8 @@ pub(crate) async fn put_manual_link(
     let old = row.company_id.clone();
     let decided = LinkRow {
         company_id: company.map(|id| id.0.clone()),
-        state: links::state_word(if company.is_some() { LinkState::Linked } else { LinkState::Unmatched }).to_owned(),
+        state: links::state_word(if company.is_some() { LinkState::Linked } else { LinkState::Unmatched })
+            .to_owned(),
         rule: Some(MANUAL.to_owned()),
         reason: company.is_none().then(|| "unlinked by hand".to_owned()),
         updated_at: us(at),

@@ -132,7 +132,11 @@ fn decide(evidence: &Evidence, matches: &Matches) -> Decision {
             }
             several => {
                 let names: Vec<&str> = several.iter().take(5).map(|m| m.company.as_str()).collect();
-                let more = if several.len() > 5 { format!(" and {} more", several.len() - 5) } else { String::new() };
+                let more = if several.len() > 5 {
+                    format!(" and {} more", several.len() - 5)
+                } else {
+                    String::new()
+                };
                 return Decision::Ambiguous {
                     reason: format!(
                         "{} {:?} matches {} companies by {}: {}{more}",
@@ -215,7 +219,13 @@ async fn changed_items(
         {
             continue;
         }
-        items.push(Item { connection: connection.to_owned(), party: party.clone(), label, evidence, existing: stored });
+        items.push(Item {
+            connection: connection.to_owned(),
+            party: party.clone(),
+            label,
+            evidence,
+            existing: stored,
+        });
     }
     Ok(items)
 }
@@ -343,7 +353,9 @@ async fn settle_round(
             Decision::Linked { company, rule } => {
                 // A party that is found where it already is keeps the rule that brought it there.
                 let rule = match existing {
-                    Some(row) if row.company_id.as_deref() == Some(&*company) => row.rule.clone().unwrap_or(rule),
+                    Some(row) if row.company_id.as_deref() == Some(&*company) => {
+                        row.rule.clone().unwrap_or(rule)
+                    }
                     _ => rule,
                 };
                 (LinkState::Linked, Some(company), Some(rule), None)
@@ -385,9 +397,14 @@ async fn settle_round(
             updated_at: us(at),
         };
         match existing {
-            Some(old) if same_decision(old, &row) && old.evidence == row.evidence && old.party_label == row.party_label => {}
+            Some(old)
+                if same_decision(old, &row)
+                    && old.evidence == row.evidence
+                    && old.party_label == row.party_label => {}
             // When it was last decided: not when a label changed.
-            Some(old) if same_decision(old, &row) => links.push(LinkRow { updated_at: old.updated_at, ..row }),
+            Some(old) if same_decision(old, &row) => {
+                links.push(LinkRow { updated_at: old.updated_at, ..row })
+            }
             _ => links.push(row),
         }
     }
@@ -425,8 +442,12 @@ async fn load_matches(c: &mut Conn, org: &OrgId, items: &[Item]) -> Result<Match
         .collect();
     let mut matches = Matches::new();
     for (kind, values) in by_kind(wanted.iter()) {
-        let rows: Vec<Row> =
-            sqlx::query_as(LOAD_MATCHES).bind(&org.0).bind(kind).bind(json_list(values)).fetch_all(&mut *c).await?;
+        let rows: Vec<Row> = sqlx::query_as(LOAD_MATCHES)
+            .bind(&org.0)
+            .bind(kind)
+            .bind(json_list(values))
+            .fetch_all(&mut *c)
+            .await?;
         for row in rows {
             matches
                 .entry((kind.to_owned(), row.value))
@@ -556,8 +577,7 @@ pub(crate) async fn remove_bare_placeholders(
         return Ok(BTreeSet::new());
     }
     let list = json_list(&bare);
-    let keys: Vec<KeyRow> =
-        sqlx::query_as(LOAD_KEYS_OF).bind(&org.0).bind(&list).fetch_all(&mut *c).await?;
+    let keys: Vec<KeyRow> = sqlx::query_as(LOAD_KEYS_OF).bind(&org.0).bind(&list).fetch_all(&mut *c).await?;
     for sql in [
         DELETE_KEYS_OF,
         DELETE_DIRTY_OF,
@@ -640,7 +660,10 @@ mod tests {
             Decision::Linked { company: "cmp_2".into(), rule: "domain".into() }
         );
         let both = matches(&[("domain", "x.com", "cmp_2", false), ("external_id", "a", "cmp_1", false)]);
-        assert_eq!(decide(&wanted, &both), Decision::Linked { company: "cmp_1".into(), rule: "metadata".into() });
+        assert_eq!(
+            decide(&wanted, &both),
+            Decision::Linked { company: "cmp_1".into(), rule: "metadata".into() }
+        );
         assert_eq!(decide(&wanted, &Matches::new()), Decision::Open);
     }
 
@@ -648,7 +671,10 @@ mod tests {
     fn several_make_it_ambiguous_and_are_named_but_placeholders_give_way() {
         let wanted = evidence(&[("domain", "domain", "x.com")]);
         let real = matches(&[("domain", "x.com", "cmp_1", false), ("domain", "x.com", "cmp_2", true)]);
-        assert_eq!(decide(&wanted, &real), Decision::Linked { company: "cmp_1".into(), rule: "domain".into() });
+        assert_eq!(
+            decide(&wanted, &real),
+            Decision::Linked { company: "cmp_1".into(), rule: "domain".into() }
+        );
         let two = matches(&[("domain", "x.com", "cmp_1", false), ("domain", "x.com", "cmp_2", false)]);
         match decide(&wanted, &two) {
             Decision::Ambiguous { reason } => assert!(reason.contains("cmp_1") && reason.contains("cmp_2")),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use sqlx::FromRow;
 
 use super::{Conn, bulk, keys};
-use crate::domain::{OrgId, Rank};
 use crate::domain::companies::{Company, CompanyFields};
 use crate::domain::users::{EndUser, UserFields};
+use crate::domain::{OrgId, Rank};
 use crate::store::Result;
 use crate::store::convert::{clean, from_json, time, to_json, us};
 
@@ -44,11 +44,7 @@ pub(crate) struct CompanyRow {
     updated_at: i64,
 }
 
-fn read_date(
-    table: &'static str,
-    row: &str,
-    text: Option<String>,
-) -> Result<Option<chrono::NaiveDate>> {
+fn read_date(table: &'static str, row: &str, text: Option<String>) -> Result<Option<chrono::NaiveDate>> {
     text.map(|text| from_json(table, "renewal_date", row, &format!("\"{text}\""))).transpose()
 }
 
@@ -91,7 +87,8 @@ impl CompanyRow {
 
 /// What `list_companies` searches: lower-case words, each with a space before it.
 fn search_text(company: &Company) -> String {
-    let parts = [company.fields.name.as_deref(), company.fields.domain.as_deref(), company.external_id.as_deref()];
+    let parts =
+        [company.fields.name.as_deref(), company.fields.domain.as_deref(), company.external_id.as_deref()];
     let mut text = String::new();
     for word in parts.into_iter().flatten().flat_map(str::split_whitespace) {
         text.push(' ');

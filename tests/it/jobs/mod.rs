@@ -5,7 +5,9 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use connector_sdk::{Clock, Timestamp};
 use halo_sync::domain::OrgId;
-use halo_sync::domain::jobs::{ClaimedJob, Fence, Finished, JobOutcome, JobState, JobSummary, NewJob, Pushed};
+use halo_sync::domain::jobs::{
+    ClaimedJob, Fence, Finished, JobOutcome, JobState, JobSummary, NewJob, Pushed,
+};
 use halo_sync::jobs::{Ladder, SeededJitter};
 use halo_sync::store::jobs::{Claim, Claimed, Take};
 use halo_sync::store::{JobStore, JobsSignal, OpenMode, StoreConfig, Target, postgres, sqlite};
@@ -135,8 +137,7 @@ impl Bench {
     /// Records an outcome as the runner does; answers whether the claim was held.
     pub async fn record(&self, job: &ClaimedJob, outcome: JobOutcome) -> bool {
         let now = self.now();
-        let next_run_at =
-            Ladder::default().next_run_at(&outcome, job.attempts, now, &SeededJitter::new(1));
+        let next_run_at = Ladder::default().next_run_at(&outcome, job.attempts, now, &SeededJitter::new(1));
         let finished =
             Finished { fence: job.fence.clone(), outcome, started_at: now, finished_at: now, next_run_at };
         self.store.record_outcomes(vec![finished]).await.unwrap().is_empty()

