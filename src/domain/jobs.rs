@@ -27,6 +27,34 @@ pub struct NewJob {
     pub max_attempts: i32,
 }
 
+impl NewJob {
+    /// A job that is due now, without arguments, key or connection, of middling priority, that may fail
+    /// five times. Change the fields that differ.
+    pub fn now(kind: &'static str, org_id: OrgId, now: Timestamp) -> Self {
+        Self {
+            kind,
+            org_id,
+            connection_id: None,
+            dedupe_key: None,
+            args: Value::Object(serde_json::Map::new()),
+            run_at: now,
+            priority: 100,
+            max_attempts: 5,
+        }
+    }
+
+    /// The lane that the job waits in.
+    pub fn lane(&self) -> String {
+        lane(self.kind, &self.org_id, self.connection_id.as_ref())
+    }
+}
+
+/// The lane of a job: what shares its turns with the others. The kind stands first, so that the lanes of a
+/// kind are neighbours in an index.
+pub fn lane(kind: &str, org: &OrgId, connection: Option<&ConnectionId>) -> String {
+    format!("{kind}/{org}/{}", connection.map_or("-", ConnectionId::as_str))
+}
+
 /// What an insertion did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pushed {
@@ -58,6 +86,8 @@ pub struct ClaimedJob {
     pub connection_id: Option<ConnectionId>,
     /// Arguments.
     pub args: Value,
+    /// The key of deduplication, as inserted.
+    pub dedupe_key: Option<String>,
     /// Attempts that have failed so far.
     pub attempts: i32,
     /// The cap.
@@ -66,6 +96,13 @@ pub struct ClaimedJob {
     pub run_at: Timestamp,
     /// True when a process died while this job ran: it runs alone until it proves harmless.
     pub suspect: bool,
+}
+
+impl ClaimedJob {
+    /// The lane that the job waited in.
+    pub fn lane(&self) -> String {
+        lane(&self.kind, &self.org_id, self.connection_id.as_ref())
+    }
 }
 
 /// What a run came to.
@@ -101,6 +138,19 @@ pub struct Finished {
     pub next_run_at: Option<Timestamp>,
 }
 
+impl JobState {
+    /// The stored word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Merged => "merged",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// Where a job stands, for lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -111,6 +161,8 @@ pub enum JobState {
     Running,
     /// Finished well.
     Done,
+    /// Gave way to a waiting job with the same key, which does its work.
+    Merged,
     /// Gave up; waits for a person.
     Dead,
 }

@@ -8,16 +8,22 @@
 //! | [`error`] | errors, in the form that the path's clients know |
 //! | [`extract`] | reading bodies |
 //! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
+//! | [`sdk`] | `/api/sdk/*`, wire-compatible with the reference |
+//! | [`webhooks`] | what providers send |
+//! | [`control`] | what commands beside a running process ask of it |
 //!
 //! A router of operations is wrapped once with [`base`] and served with [`server::serve`].
 
+pub mod control;
 pub mod error;
 pub mod extract;
 pub mod guard;
 mod io;
 pub mod observe;
 pub mod probes;
+pub mod sdk;
 pub mod server;
+pub mod webhooks;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@
 pub enum StoreError {
     /// The database refused or could not be reached. The unit left nothing behind.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// The database is full or its disk fails; it may recover by itself.
     #[error("storage is not writable at the moment: {0}")]
     Unavailable(String),
@@ -40,6 +40,23 @@ pub enum StoreError {
         /// ` (pid 123)` where it is known.
         holder: String,
     },
+    /// A unit raced others and lost every time.
+    #[error("gave up after {attempts} attempts against concurrent writers: {reason}")]
+    Contended {
+        /// How often it was tried.
+        attempts: u32,
+        /// The last refusal.
+        reason: String,
+    },
+    /// The database was opened for reading only.
+    #[error("the database is open for reading only, because another halo-sync process writes to it")]
+    ReadOnly,
+    /// A unit of work panicked: a defect of ours. It left nothing behind and the store goes on.
+    #[error("a unit of work panicked: {0}")]
+    Panicked(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
     /// A stored row could not be read back: names table and column.
     #[error("{table}.{column} of {row} is not readable: {reason}")]
     Inconsistent {
@@ -58,4 +75,50 @@ pub enum StoreError {
     /// Set-up is not what durability or tenancy needs (a PRAGMA, a role).
     #[error("database set-up: {0}")]
     Setup(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Unavailable("no database connection became free".to_owned()),
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Closed,
+            sqlx::Error::Io(e) => Self::Unavailable(e.to_string()),
+            sqlx::Error::Database(ref e) if is_unavailable(e.as_ref()) => Self::Unavailable(e.to_string()),
+            other => Self::Database(other),
+        }
+    }
+}
+
+/// Full, failing or shutting down: nothing is wrong with the statement, and the next try may succeed.
+fn is_unavailable(error: &dyn sqlx::error::DatabaseError) -> bool {
+    if let Some(pg) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        let code = pg.code();
+        // 53: out of disk, memory, connections; 57P: shutdown; 58: file system; 08: connection; 25006: a
+        // read-only standby.
+        return ["53", "57P", "58", "08"].iter().any(|class| code.starts_with(class)) || code == "25006";
+    }
+    // The low byte of an extended SQLite code is the primary one:
+    // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL.
+    error
+        .code()
+        .and_then(|code| code.parse::<i64>().ok())
+        .is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14 | 15))
+}
+
+impl StoreError {
+    /// Whether Postgres asks for the same unit to be run again (serialization failure, deadlock).
+    pub(crate) fn wants_retry(&self) -> bool {
+        match self {
+            Self::Contended { .. } => true,
+            Self::Database(sqlx::Error::Database(e)) => {
+                matches!(e.code().as_deref(), Some("40001" | "40P01"))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a unique constraint was broken.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(e)) if e.is_unique_violation())
+    }
 }

@@ -21,26 +21,40 @@ pub struct Claim {
     pub lease_until: Timestamp,
     /// Kinds to be claimed; empty for all.
     pub kinds: Vec<String>,
+    /// How far each lane is ahead of the least served one, in jobs; a lane that is missing is at 0.
+    pub ahead: Vec<(String, i64)>,
+    /// Which jobs.
+    pub take: Take,
+}
+
+/// Healthy jobs run side by side, suspects alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Up to `limit` jobs that are not suspect.
+    Healthy,
+    /// The suspect that has been due longest, and nothing else. For a process that runs nothing.
+    OneSuspect,
 }
 
 /// What a claim gave.
 #[derive(Debug, Clone, Default)]
 pub struct Claimed {
-    /// The jobs; when one of them is a suspect it is the only one, and nothing else is claimed by this
-    /// process until it ends.
+    /// The jobs; a suspect is the only one.
     pub jobs: Vec<ClaimedJob>,
+    /// Whether a suspect is due (beside the claimed one).
+    pub suspect_due: bool,
     /// When the next job that is not due yet becomes due.
     pub next_due: Option<Timestamp>,
 }
 
 /// Jobs and schedules. Cross-organisation.
 #[async_trait]
-pub trait JobStore {
+pub trait JobStore: Send + Sync {
     /// Inserts jobs. The same function runs inside other units.
     async fn push_jobs(&self, jobs: Vec<NewJob>) -> Result<Vec<Pushed>>;
 
-    /// Claims due jobs: first the lane with the smallest virtual time, then the job. A job whose key has a
-    /// running job is left waiting.
+    /// Claims due jobs: turns go to the lane that is least ahead, within a lane the smallest priority and the
+    /// earliest `run_at` come first. A job whose key has a running job is left waiting.
     async fn claim_jobs(&self, claim: Claim) -> Result<Claimed>;
 
     /// Extends leases in one batch; answers the claims that are no longer held.
@@ -59,8 +73,9 @@ pub trait JobStore {
     async fn release_jobs(&self, worker: &str, held: &[Fence], at: Timestamp) -> Result<i64>;
 
     /// Frees jobs whose lease has ended (all leases, with `all`: the only process of an SQLite file does
-    /// that at its start). They become suspects; one that has killed its process `max_attempts` times is
-    /// buried with that reason. Answers (freed, buried).
+    /// that at its start). They become suspects, which costs nothing. A suspect that is lost again ran alone:
+    /// it is charged this loss and the first one, and buried with that reason when its attempts reach the
+    /// cap. Answers (freed, buried).
     async fn release_orphans(&self, now: Timestamp, all: bool) -> Result<(i64, i64)>;
 
     /// Jobs in a state, newest first; `Dead` lists the dead letters.

@@ -5,16 +5,64 @@
 //! nothing; no transaction crosses the trait. Units are written once (`units/`) and compiled once for each
 //! driver. The same contract suite runs on both (`tests/it/store/`).
 //!
+//! # Adding a unit
+//!
+//! 1. SQL: a named statement in `units/<area>.rs`, inside `statements! { NAME = "…"; }` (which lists it for
+//!    the prepare-all test). Shared text with `$1`; where the dialects differ, `concat!` with the macros that
+//!    `sqlite/mod.rs` and `postgres/mod.rs` both define (`in_list!`, `json_rows!`, `for_update!`, …).
+//! 2. Body: `pub(crate) async fn name(c: &mut Conn, …) -> Result<T>` beside it. It neither begins nor
+//!    commits, and may call other units with the same connection (`jobs::push_in`). Time comes as a
+//!    parameter (`at`), ids from `super::new_id_at`. Rows that other units may lock are locked in key order.
+//! 3. Glue: in `glue/<area>.rs` the trait's method calls
+//!    `unit!(self.write(Lane::Bulk, Scope::Org(org.clone())), [a = a.clone()], |c| units::area::name(c, a))`.
+//!    Captured values are lent to the body as references. `self.read(scope)` runs on a reader,
+//!    `self.snapshot(scope)` too, seeing one instant over several statements. A write may be run again from
+//!    the start (Postgres deadlocks), so a body has no effect but through its connection.
+//! 4. Table: a migration in both folders (equal number, name, tables and columns); the Postgres one ends with
+//!    `SELECT halo_sync_protect('table', cross_org);` where `cross_org` lets the system role in.
+//! 5. A behaviour in `tests/it/store/`, which the macro there runs on both engines.
+//!
 //! Methods that take an [`OrgId`] see that organisation's rows only (on Postgres row-level security stands
 //! behind the filter). Methods without one are cross-organisation by nature: jobs, inbox, schedules, keys.
 
+/// Calls an engine with a unit of work: owned values are captured once and lent to every attempt.
+macro_rules! unit {
+    ($call:expr, [$($name:ident = $value:expr),* $(,)?], |$conn:ident| $body:expr) => {{
+        let captured = std::sync::Arc::new(($($value,)*));
+        let call = $call;
+        call.run(move |$conn| {
+            let captured = std::sync::Arc::clone(&captured);
+            Box::pin(async move {
+                let ($($name,)*) = &*captured;
+                $body.await
+            })
+        })
+        .await
+    }};
+}
+
+/// Names a unit file's statements, and lists them in `ALL` for the test that prepares each on both engines.
+macro_rules! statements {
+    ($($name:ident = $sql:expr;)*) => {
+        $(const $name: &str = $sql;)*
+        /// Every statement of this file, by name.
+        pub(in super::super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name),)*];
+    };
+}
+
+mod convert;
 pub mod derivations;
 mod error;
 pub mod identity;
 pub mod inbox;
 pub mod jobs;
 pub mod mirror;
+mod open;
+pub mod postgres;
 pub mod settings;
+pub mod sqlite;
+
+use crate::domain::OrgId;
 
 pub use derivations::DerivationStore;
 pub use error::StoreError;
@@ -22,6 +70,7 @@ pub use identity::IdentityStore;
 pub use inbox::InboxStore;
 pub use jobs::JobStore;
 pub use mirror::MirrorStore;
+pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use settings::SettingsStore;
 
 /// Result of a unit of work.
@@ -33,4 +82,22 @@ pub trait Store:
 {
     /// `sqlite` or `postgres`, for people.
     fn engine(&self) -> &'static str;
+}
+
+/// Which queue of SQLite's writer a unit waits in. Postgres has no use for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Somebody waits for the answer (webhooks, SDK calls, claims): ahead of bulk.
+    Ack,
+    /// Pages, derivations, housekeeping.
+    Bulk,
+}
+
+/// What a unit may see.
+#[derive(Debug, Clone)]
+pub(crate) enum Scope {
+    /// One organisation's rows.
+    Org(OrgId),
+    /// The tables that are cross-organisation by nature, whole.
+    System,
 }

@@ -1,5 +1,11 @@
 //! The integration tests: one binary, one module an area.
 
+#![cfg(test)]
+
+mod billing_cases;
 mod http_base;
+mod localstripe;
 mod prompt;
 mod render_cases;
+mod store;
+mod support;

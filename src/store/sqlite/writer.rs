@@ -1,0 +1,276 @@
+//! The writer: one task, one connection, many units a commit.
+//!
+//! Units wait in two lanes. A batch is one transaction: every unit runs under a savepoint, so that a failing
+//! one takes only itself back; nobody is answered before the shared commit is on disk. A batch takes what
+//! acknowledgements wait, and bulk only while that keeps nobody waiting: an acknowledgement waits for at most
+//! one bulk unit and one commit before its own.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Executor};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::Conn;
+use crate::store::{Lane, Result, StoreError};
+
+/// Units of a batch from the acknowledgements' lane.
+const ACK_UNITS: usize = 512;
+/// Units of a batch from the bulk lane.
+const BULK_UNITS: usize = 256;
+/// After this long a batch that holds no acknowledgement takes no further bulk unit.
+const BULK_TIME: Duration = Duration::from_millis(8);
+/// As [`BULK_TIME`], for a batch that somebody waits for. (One bulk unit goes in regardless, lest it starve.)
+const BULK_TIME_BESIDE_ACKS: Duration = Duration::from_millis(2);
+/// How many units may wait before a lane pushes back on its callers.
+const LANE_DEPTH: usize = 4096;
+
+/// A queued unit: runs, keeps its result, and answers its caller after the commit.
+trait Work: Send {
+    /// False when nobody waits any more and it has not begun.
+    fn wanted(&self) -> bool;
+    /// Whether it succeeded.
+    fn run<'a>(&'a mut self, c: &'a mut Conn) -> BoxFuture<'a, bool>;
+    /// `lost`: why the batch left nothing behind.
+    fn answer(self: Box<Self>, lost: Option<&str>);
+}
+
+struct Queued<T, F> {
+    unit: F,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Work for Queued<T, F>
+where
+    T: Send + 'static,
+    F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+{
+    fn wanted(&self) -> bool {
+        !self.reply.is_closed()
+    }
+
+    fn run<'a>(&'a mut self, c: &'a mut Conn) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            // The call itself is inside, too: a unit may panic before it first awaits.
+            let unit = &self.unit;
+            let result = match AssertUnwindSafe(async move { unit(c).await }).catch_unwind().await {
+                Ok(result) => result,
+                Err(panic) => Err(StoreError::Panicked(panic_text(&*panic))),
+            };
+            let succeeded = result.is_ok();
+            self.result = Some(result);
+            succeeded
+        })
+    }
+
+    fn answer(self: Box<Self>, lost: Option<&str>) {
+        let result = match (self.result, lost) {
+            // A refusal of the unit's own stays the answer, whatever became of its neighbours.
+            (Some(Err(error)), _) => Err(error),
+            (_, Some(reason)) => Err(StoreError::Unavailable(reason.to_owned())),
+            (Some(Ok(value)), None) => Ok(value),
+            (None, None) => Err(StoreError::Closed),
+        };
+        // A caller that has gone needs no answer.
+        let _ = self.reply.send(result);
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+#[derive(Clone)]
+struct Lanes {
+    ack: mpsc::Sender<Box<dyn Work>>,
+    bulk: mpsc::Sender<Box<dyn Work>>,
+}
+
+/// The handle to the writer task.
+pub(super) struct Writer {
+    lanes: RwLock<Option<Lanes>>,
+    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the task on a connection that is set up; `options` reopen it when it breaks.
+    pub(super) fn start(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
+        let (ack, acks) = mpsc::channel(LANE_DEPTH);
+        let (bulk, bulks) = mpsc::channel(LANE_DEPTH);
+        let task = Task { options, connection: Some(connection), acks, bulks };
+        Self {
+            lanes: RwLock::new(Some(Lanes { ack, bulk })),
+            task: Mutex::new(Some(tokio::spawn(task.run()))),
+        }
+    }
+
+    /// Queues a unit and waits for the commit that holds it.
+    pub(super) async fn submit<T, F>(&self, lane: Lane, unit: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut Conn) -> BoxFuture<'c, Result<T>> + Send + Sync + 'static,
+    {
+        let lanes = self.lanes.read().ok().and_then(|lanes| lanes.clone()).ok_or(StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let queued: Box<dyn Work> = Box::new(Queued { unit, result: None, reply });
+        let sender = match lane {
+            Lane::Ack => lanes.ack,
+            Lane::Bulk => lanes.bulk,
+        };
+        sender.send(queued).await.map_err(|_| StoreError::Closed)?;
+        drop(sender);
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Takes no more units, runs those that wait, and closes the connection.
+    pub(super) async fn close(&self) {
+        if let Ok(mut lanes) = self.lanes.write() {
+            *lanes = None;
+        }
+        if let Some(task) = self.task.lock().await.take() {
+            let _ = task.await;
+        }
+    }
+}
+
+struct Task {
+    options: SqliteConnectOptions,
+    connection: Option<SqliteConnection>,
+    acks: mpsc::Receiver<Box<dyn Work>>,
+    bulks: mpsc::Receiver<Box<dyn Work>>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let first = tokio::select! {
+                biased;
+                Some(work) = self.acks.recv() => (Lane::Ack, work),
+                Some(work) = self.bulks.recv() => (Lane::Bulk, work),
+                else => break,
+            };
+            if first.1.wanted() {
+                self.batch(first).await;
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.close().await;
+        }
+    }
+
+    /// One transaction, from its first unit to the answers.
+    async fn batch(&mut self, first: (Lane, Box<dyn Work>)) {
+        let mut connection = match self.connect().await {
+            Ok(connection) => connection,
+            Err(error) => return first.1.answer(Some(&error.to_string())),
+        };
+        let mut done = Vec::new();
+        let lost = match self.run_units(&mut connection, first, &mut done).await {
+            Ok(()) => connection.execute(sqlx::query("COMMIT")).await.err().map(|e| e.to_string()),
+            Err(error) => Some(error),
+        };
+        if let Some(reason) = &lost {
+            tracing::warn!(reason, units = done.len(), "a batch of units was lost; the writer starts over");
+            // After some errors SQLite has rolled back by itself: then this fails, and that is as well.
+            let _ = connection.execute(sqlx::query("ROLLBACK")).await;
+            if healthy(&mut connection).await {
+                self.connection = Some(connection);
+            }
+        } else {
+            self.connection = Some(connection);
+        }
+        for work in done {
+            work.answer(lost.as_deref());
+        }
+    }
+
+    async fn connect(&mut self) -> Result<SqliteConnection> {
+        match self.connection.take() {
+            Some(connection) => Ok(connection),
+            None => {
+                let mut connection = self.options.connect().await?;
+                super::assert_pragmas(&mut connection, false).await?;
+                Ok(connection)
+            }
+        }
+    }
+
+    /// Runs units until the batch is full or nothing waits. An error means that the transaction is gone.
+    async fn run_units(
+        &mut self,
+        c: &mut SqliteConnection,
+        first: (Lane, Box<dyn Work>),
+        done: &mut Vec<Box<dyn Work>>,
+    ) -> std::result::Result<(), String> {
+        let begun = Instant::now();
+        let (mut acks, mut bulks) = (0usize, 0usize);
+        let mut next = Some(first);
+        let mut before_unit = "BEGIN IMMEDIATE; SAVEPOINT unit";
+        while let Some((lane, mut work)) = next {
+            match lane {
+                Lane::Ack => acks += 1,
+                Lane::Bulk => bulks += 1,
+            }
+            let opened = if before_unit.is_empty() {
+                Ok(())
+            } else {
+                c.execute(sqlx::query(before_unit)).await.map(|_| ())
+            };
+            if let Err(error) = opened {
+                done.push(work);
+                return Err(error.to_string());
+            }
+            let succeeded = work.run(c).await;
+            done.push(work);
+            before_unit = if succeeded {
+                "RELEASE unit; SAVEPOINT unit"
+            } else {
+                // The savepoint stays open behind this, for the next unit.
+                c.execute(sqlx::query("ROLLBACK TO unit")).await.map_err(|e| e.to_string())?;
+                ""
+            };
+            next = self.next(begun, acks, bulks);
+        }
+        Ok(())
+    }
+
+    /// The next unit that fits into the batch.
+    fn next(&mut self, begun: Instant, acks: usize, bulks: usize) -> Option<(Lane, Box<dyn Work>)> {
+        while acks < ACK_UNITS {
+            match self.acks.try_recv() {
+                Ok(work) if work.wanted() => return Some((Lane::Ack, work)),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        let room = bulks < BULK_UNITS
+            && if acks == 0 {
+                begun.elapsed() < BULK_TIME
+            } else {
+                bulks == 0 || begun.elapsed() < BULK_TIME_BESIDE_ACKS
+            };
+        if room {
+            while let Ok(work) = self.bulks.try_recv() {
+                if work.wanted() {
+                    return Some((Lane::Bulk, work));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Whether a connection can begin again after a lost batch.
+async fn healthy(c: &mut SqliteConnection) -> bool {
+    c.execute(sqlx::query("BEGIN")).await.is_ok() && c.execute(sqlx::query("ROLLBACK")).await.is_ok()
+}

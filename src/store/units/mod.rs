@@ -1,0 +1,28 @@
+//! Bodies of the units of work. This folder is compiled twice, once for each driver: `Db` and `Conn` are the
+//! parent's. How to add one: see the module text of `store`.
+
+pub(crate) use super::{Conn, Db};
+
+use connector_sdk::{Clock, Timestamp};
+
+pub(crate) mod settings;
+
+/// A clock that stands: ids made inside a unit carry the unit's own time.
+#[derive(Debug)]
+struct At(Timestamp);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+/// A new id stamped with the unit's time.
+pub(crate) fn new_id_at(prefix: &str, at: Timestamp) -> String {
+    crate::domain::ids::new_id(prefix, &At(at))
+}
+
+/// Every static statement of every unit, for the test that prepares each.
+pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
+    [settings::ALL].concat()
+}

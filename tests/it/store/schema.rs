@@ -1,0 +1,168 @@
+//! Both schemas are one schema, and every statement is good on both.
+
+use std::collections::BTreeMap;
+
+use halo_sync::store::{OpenMode, StoreError, postgres, sqlite};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqlSafeStr, SqliteConnection};
+
+use super::{SqliteBench, open_sqlite};
+use crate::support::postgres::{Database, open};
+
+async fn sqlite_connection(bench: &SqliteBench) -> SqliteConnection {
+    SqliteConnection::connect(&format!("sqlite://{}", bench.folder.path().join("halo.db").display()))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn both_engines_have_the_same_tables_and_columns() {
+    let Some(database) = Database::migrated().await else { return };
+    let bench = SqliteBench::new().await;
+    let mut lite = sqlite_connection(&bench).await;
+    let mut pg = PgConnection::connect(&database.url).await.unwrap();
+    let group = |rows: Vec<(String, String, bool)>| {
+        let mut tables: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
+        for (table, column, required) in rows {
+            tables.entry(table).or_default().push((column, required));
+        }
+        tables
+    };
+    let mut from_sqlite = group(
+        sqlx::query_as(
+            "SELECT t.name, c.name, c.\"notnull\" = 1 FROM sqlite_master t, pragma_table_info(t.name) c
+             WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite%' ORDER BY t.name, c.cid",
+        )
+        .fetch_all(&mut lite)
+        .await
+        .unwrap(),
+    );
+    let from_postgres = group(
+        sqlx::query_as(
+            "SELECT table_name::text, column_name::text, is_nullable = 'NO' FROM information_schema.columns
+             WHERE table_schema = 'public' ORDER BY table_name, ordinal_position",
+        )
+        .fetch_all(&mut pg)
+        .await
+        .unwrap(),
+    );
+    // Stands for the Postgres sequence of the same name.
+    assert!(from_sqlite.remove("read_seq").is_some());
+    let ours = |tables: BTreeMap<String, Vec<(String, bool)>>| {
+        tables.into_iter().filter(|(name, _)| name != "halo_sync_migrations").collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(ours(from_sqlite), ours(from_postgres));
+    assert_eq!(
+        sqlite::Engine::migrations(&bench.folder.path().join("halo.db")).await.unwrap(),
+        postgres::Engine::migrations(&database.url).await.unwrap(),
+        "equal numbers and names, all applied"
+    );
+    pg.close().await.unwrap();
+    database.drop_it().await;
+}
+
+#[tokio::test]
+async fn every_statement_is_prepared_on_sqlite() {
+    let bench = SqliteBench::new().await;
+    let mut c = sqlite_connection(&bench).await;
+    assert!(sqlite::statements().len() > 20);
+    for (name, sql) in sqlite::statements() {
+        if let Err(error) = (&mut c).prepare(AssertSqlSafe(sql).into_sql_str()).await {
+            panic!("{name}: {error}\n{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_statement_is_prepared_on_postgres() {
+    let Some(database) = Database::migrated().await else { return };
+    let mut c = PgConnection::connect(&database.url).await.unwrap();
+    for (name, sql) in postgres::statements() {
+        if let Err(error) = (&mut c).prepare(AssertSqlSafe(sql).into_sql_str()).await {
+            panic!("{name}: {error}\n{sql}");
+        }
+    }
+    c.close().await.unwrap();
+    database.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_file_is_told_who_holds_it() {
+    let bench = SqliteBench::new().await;
+    let path = bench.folder.path().join("halo.db");
+    match open_sqlite(&path, OpenMode::Exclusive).await {
+        Err(StoreError::Locked { holder, .. }) => {
+            assert_eq!(holder, format!(" (pid {})", std::process::id()));
+        }
+        other => panic!("{other:?}"),
+    }
+    bench.engine.close().await;
+    let SqliteBench { engine, folder } = bench;
+    drop(engine);
+    open_sqlite(&folder.path().join("halo.db"), OpenMode::Exclusive).await.unwrap();
+}
+
+#[tokio::test]
+async fn beside_a_running_process_reads_work_and_writes_are_refused() {
+    use halo_sync::store::SettingsStore as _;
+    let bench = SqliteBench::new().await;
+    let beside = open_sqlite(&bench.folder.path().join("halo.db"), OpenMode::ReadOnly).await.unwrap();
+    let org = halo_sync::domain::OrgId::default_org();
+    bench.engine.put_org(&org, "x", &serde_json::json!({"k": 1}), super::settings::at(1)).await.unwrap();
+    assert_eq!(beside.find_org_settings(&org).await.unwrap(), Some(serde_json::json!({"k": 1})));
+    let refused = beside.put_org(&org, "y", &serde_json::json!({}), super::settings::at(2)).await;
+    assert!(matches!(refused, Err(StoreError::ReadOnly)));
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_on_sqlite() {
+    let bench = SqliteBench::new().await;
+    let path = bench.folder.path().join("halo.db");
+    bench.engine.close().await;
+    let mut c = sqlite_connection(&bench).await;
+    c.execute(
+        "INSERT INTO halo_sync_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'later', true, x'00', 0)",
+    )
+    .await
+    .unwrap();
+    let SqliteBench { engine, folder } = bench;
+    drop(engine);
+    for mode in [OpenMode::Exclusive, OpenMode::ReadOnly] {
+        assert!(matches!(open_sqlite(&path, mode).await, Err(StoreError::NewerSchema { found: 9999, .. })));
+    }
+    drop(folder);
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_on_postgres() {
+    let Some(database) = Database::migrated().await else { return };
+    let mut c = PgConnection::connect(&database.url).await.unwrap();
+    c.execute(
+        "INSERT INTO halo_sync_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'later', true, '\\x00', 0)",
+    )
+    .await
+    .unwrap();
+    c.close().await.unwrap();
+    let config = halo_sync::store::StoreConfig::new(halo_sync::store::Target::Postgres(database.url.clone()));
+    let clock = std::sync::Arc::new(crate::support::clock::TestClock::default());
+    let refused = postgres::Engine::open(&database.url, &config, OpenMode::Exclusive, clock).await;
+    assert!(matches!(refused, Err(StoreError::NewerSchema { found: 9999, .. })));
+    database.drop_it().await;
+}
+
+#[tokio::test]
+async fn a_fresh_postgres_database_is_migrated_and_row_level_security_asserted() {
+    let Some(database) = Database::empty().await else { return };
+    open(&database.url, OpenMode::Exclusive).await.close().await;
+    let mut c = PgConnection::connect(&database.url).await.unwrap();
+    c.execute("ALTER TABLE companies NO FORCE ROW LEVEL SECURITY").await.unwrap();
+    c.close().await.unwrap();
+    let config = halo_sync::store::StoreConfig::new(halo_sync::store::Target::Postgres(database.url.clone()));
+    let clock = std::sync::Arc::new(crate::support::clock::TestClock::default());
+    match postgres::Engine::open(&database.url, &config, OpenMode::Exclusive, clock).await {
+        Err(StoreError::Setup(text)) => assert!(text.contains("companies"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    database.drop_it().await;
+}
