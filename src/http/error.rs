@@ -16,7 +16,11 @@ const SDK_PATH: &str = "/api/sdk";
 
 /// Why a request is not done.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub struct ApiError(Box<Parts>);
+
+/// Boxed: an error is rare and large, what it stands in for is common and small.
+#[derive(Debug, Clone)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
@@ -43,7 +47,7 @@ pub struct FieldError {
 impl ApiError {
     /// An error with a stable `code` and a title that is the same for every occurrence.
     pub fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
-        Self {
+        Self(Box::new(Parts {
             status,
             code,
             title,
@@ -54,7 +58,7 @@ impl ApiError {
             extra: Map::new(),
             close: false,
             logged: None,
-        }
+        }))
     }
 
     /// 400: the request is not what the operation takes.
@@ -81,35 +85,35 @@ impl ApiError {
     /// 503 with `Retry-After`: try later; nothing was kept.
     pub fn unavailable(retry_after_seconds: u64, cause: &dyn std::error::Error) -> Self {
         let mut own = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable");
-        own.retry_after_seconds = Some(retry_after_seconds);
-        own.logged = Some(chain(cause));
+        own.0.retry_after_seconds = Some(retry_after_seconds);
+        own.0.logged = Some(chain(cause));
         own
     }
 
     /// 500. The cause is logged with the request's id; the client sees the id only.
     pub fn internal(cause: &dyn std::error::Error) -> Self {
         let mut own = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
-        own.logged = Some(chain(cause));
+        own.0.logged = Some(chain(cause));
         own
     }
 
     pub(super) fn panicked() -> Self {
         let mut own = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
-        own.logged = Some("the operation panicked".to_owned());
+        own.0.logged = Some("the operation panicked".to_owned());
         own
     }
 
     /// Adds what is particular to this occurrence.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     /// Adds what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
@@ -121,44 +125,44 @@ impl ApiError {
         code: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        self.errors.push(FieldError { pointer: pointer.into(), code, detail: detail.into() });
+        self.0.errors.push(FieldError { pointer: pointer.into(), code, detail: detail.into() });
         self
     }
 
     /// Adds a member of the body that clients of the reference know (`reserved_keys`).
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
-        self.extra.insert(member.to_owned(), value.into());
+        self.0.extra.insert(member.to_owned(), value.into());
         self
     }
 
     /// Adds `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after_seconds = Some(seconds);
+        self.0.retry_after_seconds = Some(seconds);
         self
     }
 
     /// Ends the connection after the answer: what is left of the request is not read.
     #[must_use]
     pub fn closing(mut self) -> Self {
-        self.close = true;
+        self.0.close = true;
         self
     }
 
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// The stable name.
     pub fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 
     /// The cause for the log, where the client is not told.
     pub(super) fn logged(&self) -> Option<&str> {
-        self.logged.as_deref()
+        self.0.logged.as_deref()
     }
 
     /// The answer, in the form of the path.
@@ -169,41 +173,41 @@ impl ApiError {
         } else {
             ("application/problem+json", self.problem(path, request_id))
         };
-        let mut response = (self.status, Value::Object(body).to_string()).into_response();
+        let mut response = (self.0.status, Value::Object(body).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        if let Some(seconds) = self.retry_after_seconds {
+        if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.close {
+        if self.0.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 
     fn sdk(&self, request_id: &str) -> Map<String, Value> {
-        let mut body = self.extra.clone();
-        let error = self.detail.as_deref().unwrap_or(self.title);
+        let mut body = self.0.extra.clone();
+        let error = self.0.detail.as_deref().unwrap_or(self.0.title);
         body.insert("error".to_owned(), error.into());
-        body.insert("code".to_owned(), self.code.into());
+        body.insert("code".to_owned(), self.0.code.into());
         body.insert("request_id".to_owned(), request_id.into());
         body
     }
 
     fn problem(&self, path: &str, request_id: &str) -> Map<String, Value> {
-        let mut body = self.extra.clone();
+        let mut body = self.0.extra.clone();
         // No page of ours explains a type yet, and RFC 9457 has a word for that.
         body.insert("type".to_owned(), "about:blank".into());
-        body.insert("title".to_owned(), self.title.into());
-        body.insert("status".to_owned(), self.status.as_u16().into());
-        body.insert("code".to_owned(), self.code.into());
-        if let Some(detail) = &self.detail {
+        body.insert("title".to_owned(), self.0.title.into());
+        body.insert("status".to_owned(), self.0.status.as_u16().into());
+        body.insert("code".to_owned(), self.0.code.into());
+        if let Some(detail) = &self.0.detail {
             body.insert("detail".to_owned(), detail.as_str().into());
         }
-        if !self.errors.is_empty() {
-            body.insert("errors".to_owned(), json!(self.errors));
+        if !self.0.errors.is_empty() {
+            body.insert("errors".to_owned(), json!(self.0.errors));
         }
-        if let Some(hint) = &self.hint {
+        if let Some(hint) = &self.0.hint {
             body.insert("hint".to_owned(), hint.as_str().into());
         }
         body.insert("instance".to_owned(), path.into());
@@ -229,9 +233,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl IntoResponse for ApiError {
-    /// An answer without a body that carries the error along: `observe` renders it.
+    /// The error, carried along for `observe`, which knows path and request id and renders it again; the body
+    /// here is for a router without the base around it.
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = self.render("", "");
         response.extensions_mut().insert(self);
         response
     }

@@ -5,6 +5,8 @@ mod http_base;
 mod localstripe;
 mod billing_rules;
 mod jobs;
+#![cfg(test)]
+
 mod prompt;
 mod render_cases;
 mod store;

@@ -9,8 +9,8 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use serde_json::json;
 
+use super::ApiError;
 use crate::context::AttributeInfo;
 use crate::store::Store;
 
@@ -63,7 +63,8 @@ impl SdkError {
 
 impl IntoResponse for SdkError {
     fn into_response(self) -> Response {
-        (self.status, axum::Json(json!({ "error": self.error, "code": self.code }))).into_response()
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        ApiError::new(self.status, self.code, title).detail(self.error).into_response()
     }
 }
 
