@@ -9,9 +9,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::open::{self, MIGRATIONS_TABLE, OpenMode, StoreConfig};
-use super::{Lane, MigrationState, Result, Scope, StoreError};
+use super::{JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 
 mod roles;
+mod wake;
 
 /// The driver, for files that are compiled once for each.
 pub(crate) type Db = sqlx::Postgres;
@@ -22,6 +23,12 @@ pub(crate) type Conn = PgConnection;
 macro_rules! in_list {
     ($param:literal) => {
         concat!(" = ANY (ARRAY(SELECT json_array_elements_text(", $param, "::json)))")
+    };
+}
+/// A row source: the texts of the JSON list that is bound to the parameter, as column `value`.
+macro_rules! json_texts {
+    ($param:literal) => {
+        concat!(" json_array_elements_text(", $param, "::json) AS rows (value) ")
     };
 }
 /// A row source: the elements of the JSON array that is bound to the parameter, as column `value`.
@@ -36,6 +43,12 @@ macro_rules! for_update {
         " FOR UPDATE"
     };
 }
+/// Keeps selected rows from being deleted until the commit.
+macro_rules! for_key_share {
+    () => {
+        " FOR KEY SHARE"
+    };
+}
 /// Keeps selected rows from being changed until the commit.
 macro_rules! for_share {
     () => {
@@ -46,6 +59,16 @@ macro_rules! for_share {
 macro_rules! skip_locked {
     () => {
         " FOR UPDATE SKIP LOCKED"
+    };
+}
+
+/// Whether another transaction may commit between two statements of a unit.
+pub(crate) const MANY_WRITERS: bool = true;
+
+/// Joins, as `j`, the first of the jobs `k` that the rest of a select names, for each row before it.
+macro_rules! first_jobs {
+    ($rest:literal) => {
+        concat!("JOIN LATERAL (SELECT k.* ", $rest, ") j ON true")
     };
 }
 
@@ -75,6 +98,7 @@ pub struct Engine {
     system: PgPool,
     read_only: bool,
     clock: Arc<dyn Clock>,
+    wake: wake::Wake,
 }
 
 impl std::fmt::Debug for Engine {
@@ -145,9 +169,10 @@ impl Engine {
         c.close().await?;
         let engine = Self {
             app: pool(config, options.clone(), roles::APP, read_only),
-            system: pool(config, options, roles::SYSTEM, read_only),
+            system: pool(config, options.clone(), roles::SYSTEM, read_only),
             read_only,
             clock,
+            wake: wake::Wake::new(options),
         };
         // The first connection of each pool asserts the role now, not at the first request.
         for pool in [&engine.app, &engine.system] {
@@ -166,12 +191,18 @@ impl Engine {
 
     /// Closes both pools.
     pub async fn close(&self) {
+        self.wake.stop();
         self.app.close().await;
         self.system.close().await;
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// What is told after each commit that made jobs claimable, of this process and of others.
+    pub fn jobs_signal(&self) -> JobsSignal {
+        self.wake.listen()
     }
 
     /// The newest applied migration. (The roles do not see the table; the connecting user does.)
@@ -261,7 +292,10 @@ impl Run<'_> {
         };
         let mut attempt = 1;
         loop {
-            let result = once(pool, &begin, &unit).await;
+            let (result, pushed) = super::watch_pushes(once(pool, &begin, &unit)).await;
+            if pushed && result.is_ok() {
+                self.engine.wake.tell();
+            }
             match result {
                 Err(error) if error.wants_retry() => {
                     if attempt >= ATTEMPTS {

@@ -1,0 +1,13 @@
+//! The acceptance test against localstripe, a Stripe that nobody of this project wrote.
+//!
+//! `tests/localstripe/README.md` says what is run and what the server was seen to answer.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | `server` | the server and the programs that fill and change it |
+//! | `figures` | what must come out, worked by hand |
+//! | `connector` | the connector alone: account, pages, reads by id, facts |
+
+mod connector;
+mod figures;
+mod server;
