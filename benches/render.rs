@@ -1,9 +1,5 @@
 //! Merge and render: a typical profile (20 traits, 8 entries; goal 50 µs) and one of 50,000 bytes (goal 5 ms).
-#![expect(
-    clippy::expect_used,
-    missing_docs,
-    reason = "the documents are written here; criterion's macros bring their own items"
-)]
+#![expect(clippy::expect_used, reason = "the documents are written here")]
 
 use std::hint::black_box;
 

@@ -149,14 +149,17 @@ fn every_loser_is_kept_with_its_reason() {
     let merging = MergeOptions::default();
     let merged = merge(Some(&user), None, &request, &[], &merging);
     let plan = merged.user.as_ref().unwrap().field("plan").unwrap();
-    let losers: Vec<_> =
-        plan.losers.iter().map(|l| (l.value.as_str().unwrap(), l.origin, l.rank, l.why)).collect();
+    let losers: Vec<_> = plan
+        .losers
+        .iter()
+        .map(|l| (serde_json::to_value(l.value).unwrap(), l.origin, l.rank, l.why))
+        .collect();
     assert_eq!(
         losers,
         [
-            ("b", Origin::Stored, Rank::Synced, Why::Shadowed),
-            ("a", Origin::Stored, Rank::Synced, Why::Overwritten),
-            ("c", Origin::Token, Rank::Server, Why::Overwritten),
+            (json!("b"), Origin::Stored, Rank::Synced, Why::Shadowed),
+            (json!("a"), Origin::Stored, Rank::Synced, Why::Overwritten),
+            (json!("c"), Origin::Token, Rank::Server, Why::Overwritten),
         ]
     );
     let json = serde_json::to_value(&merged).unwrap();
