@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module an area.
 
 mod billing_cases;
+mod billing_rules;
 mod http_base;
 mod localstripe;
 mod billing_rules;

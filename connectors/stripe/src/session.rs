@@ -223,8 +223,8 @@ impl StripeSession {
     ) -> Result<String, ConnectorError> {
         let Some(nesting) = stream.nesting else { return Ok(text.to_owned()) };
         let Some(nested) = head.nested(nesting).and_then(Nested::cut) else { return Ok(text.to_owned()) };
-        let mut more: Vec<Box<RawValue>> = Vec::new();
-        let mut after = nested.last_id.clone();
+        let mut items: Vec<Box<RawValue>> = Vec::new();
+        let mut after: Option<String> = None;
         for _ in 0..NESTED_PAGES {
             let mut call = match nesting {
                 Nesting::SubscriptionItems => self
@@ -252,9 +252,9 @@ impl StripeSession {
                 }
                 serde_json::from_str::<Id>(raw.get()).ok()
             });
-            more.extend(list.data.into_iter().map(ToOwned::to_owned));
+            items.extend(list.data.into_iter().map(ToOwned::to_owned));
             if !list.has_more {
-                return nested.completed(text, &more).ok_or_else(|| {
+                return nested.completed(text, &items).ok_or_else(|| {
                     ConnectorError::Protocol(format!("{}: a nested list has no end", call.endpoint))
                 });
             }

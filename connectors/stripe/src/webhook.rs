@@ -306,6 +306,7 @@ impl Named {
                 self.touch("invoices", member("invoice"));
             }
             ("subscription_schedule", _) => {
+                self.touch("subscription_schedules", id);
                 self.touch("subscriptions", member("subscription"));
                 self.touch("subscriptions", member("released_subscription"));
             }

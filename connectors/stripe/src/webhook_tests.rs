@@ -198,7 +198,7 @@ fn an_event_names_what_to_read_again() {
         ("refund.created", &["refunds/x_1", "charges/ch_1"], &[]),
         ("charge.dispute.created", &["disputes/x_1", "charges/ch_1"], &[]),
         ("payment_intent.succeeded", &["charges/ch_2", "invoices/in_1"], &[]),
-        ("subscription_schedule.released", &["subscriptions/sub_9"], &[]),
+        ("subscription_schedule.released", &["subscription_schedules/x_1", "subscriptions/sub_9"], &[]),
         ("checkout.session.completed", &["customers/cus_1", "invoices/in_1"], &[]),
     ] {
         let event = event(kind, object.clone());

@@ -89,9 +89,10 @@ fn ids(told: &Told, members: &[&str]) -> BTreeSet<String> {
 #[tokio::test]
 async fn the_account_tells_what_is_not_offered() {
     let Some(parts) = Parts::find() else { return };
-    for (kind, not_offered) in
-        [(Kind::Compat, vec!["account"]), (Kind::Plain, vec!["account", "prices", "disputes"])]
-    {
+    for (kind, not_offered) in [
+        (Kind::Compat, vec!["account"]),
+        (Kind::Plain, vec!["account", "prices", "disputes", "subscription_schedules"]),
+    ] {
         let server = Server::start(&parts, kind);
         let account = open(&server.base(), &[]).check().await.unwrap();
         assert_eq!(account.not_offered, not_offered, "{kind:?}");
@@ -228,7 +229,7 @@ async fn what_is_gone_is_told_from_what_is_not_offered() {
         assert_eq!(batch.tombstones, [RecordKey::new(stream, id)], "{stream}");
         assert!(batch.records.is_empty() && batch.rejected.is_empty(), "{stream}");
     }
-    for stream in ["prices", "disputes"] {
+    for stream in ["prices", "disputes", "subscription_schedules"] {
         match session.read_many(stream, &["x_1".to_owned()]).await {
             Err(ConnectorError::NotOffered(what)) => assert_eq!(what, stream),
             other => panic!("{stream}: {other:?}"),
@@ -304,7 +305,7 @@ async fn the_server_without_its_adapter_is_read_too() {
         let read = match read(&*session, stream).await {
             Err(ConnectorError::NotOffered(what)) => {
                 assert_eq!(what, stream);
-                assert!(["prices", "disputes"].contains(&stream), "{stream}");
+                assert!(["prices", "disputes", "subscription_schedules"].contains(&stream), "{stream}");
                 continue;
             }
             other => other.unwrap_or_else(|e| panic!("{stream}: {e}")),

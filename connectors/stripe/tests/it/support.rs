@@ -91,6 +91,9 @@ pub(crate) fn fill(sandbox: &StripeSandbox) {
             sandbox.call("DELETE", &format!("/v1/subscriptions/{id}"), &json!({})).unwrap();
         }
     }
+    for subscription in sandbox.ids(Kind::Subscriptions) {
+        sandbox.schedule(&subscription, 2_000_000_000, "release").unwrap();
+    }
     for charge in sandbox.ids(Kind::Charges) {
         post("/v1/refunds", json!({"charge": charge, "amount": "1"}));
         sandbox.dispute(&charge).unwrap();
@@ -138,6 +141,10 @@ fn create(sandbox: &StripeSandbox, stream: &str) -> Option<String> {
             "/v1/charges",
             json!({"customer": first(Kind::Customers), "currency": "usd", "amount": "500"}),
         ),
+        Kind::Schedules => {
+            let made = sandbox.schedule(&first(Kind::Subscriptions), 2_000_000_000, "cancel").unwrap();
+            Some(made["id"].as_str().unwrap().to_owned())
+        }
         Kind::Refunds => {
             let charge = create(sandbox, "charges")?;
             post("/v1/refunds", json!({"charge": charge, "amount": "1"}))

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use super::{Provider, fail, ok, open, open_with, read_all};
 use crate::sandbox::faults::{Fault, FaultRule};
 
-const QUICK: Duration = Duration::from_millis(300);
+const QUICK: Duration = Duration::from_millis(150);
 
 /// The class of an error, for a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

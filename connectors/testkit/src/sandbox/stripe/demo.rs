@@ -159,6 +159,11 @@ pub(super) fn seed(cx: &mut Ctx<'_>) -> Result<Demo, Refusal> {
         renew(cx, &subscription, today)?;
         match n {
             0 => demo = Some(Demo { customer, subscription, name: name.to_owned(), company_id }),
+            // A contract of three years in a schedule.
+            2 => {
+                at(cx, days);
+                cx.schedule(&subscription, today - days * DAY + 3 * 365 * DAY, "release")?;
+            }
             6 => {
                 at(cx, 4);
                 cx.bill(&subscription, false)?;

@@ -277,6 +277,15 @@ impl StripeSandbox {
         self.inner.write(|cx| cx.dispute(charge)).map_err(Refused::from)
     }
 
+    /// Binds a subscription to a schedule of one phase that ends at `end` (Unix seconds) with `release`
+    /// or `cancel`.
+    ///
+    /// # Errors
+    /// When there is no such subscription.
+    pub fn schedule(&self, subscription: &str, end: i64, end_behavior: &str) -> Result<Value, Refused> {
+        self.inner.write(|cx| cx.schedule(subscription, end, end_behavior)).map_err(Refused::from)
+    }
+
     /// Invoices a period of a subscription and takes the money, or fails to.
     ///
     /// # Errors

@@ -95,6 +95,30 @@ pub(super) fn item(
     })
 }
 
+/// A schedule of a subscription as it is now, with one phase until `end`.
+pub(super) fn schedule(id: &str, created: i64, subscription: &Value, end: i64, end_behavior: &str) -> Value {
+    let items: Vec<Value> = subscription["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|i| json!({"discounts": [], "metadata": {}, "price": i["price"], "quantity": i["quantity"], "tax_rates": []}))
+        .collect();
+    json!({
+        "id": id, "object": "subscription_schedule", "application": null, "billing_mode": {"type": "flexible"},
+        "canceled_at": null, "completed_at": null, "created": created,
+        "current_phase": {"end_date": end, "start_date": created}, "customer": subscription["customer"],
+        "customer_account": null, "default_settings": {}, "end_behavior": end_behavior,
+        "livemode": subscription["livemode"], "metadata": {},
+        "phases": [{
+            "add_invoice_items": [], "currency": subscription["currency"], "discounts": [], "end_date": end,
+            "items": items, "metadata": {}, "proration_behavior": "create_prorations", "start_date": created,
+            "trial_end": null,
+        }],
+        "released_at": null, "released_subscription": null, "status": "active",
+        "subscription": subscription["id"], "test_clock": null,
+    })
+}
+
 /// An open invoice of a subscription without lines.
 pub(super) fn invoice(id: &str, created: i64, live: bool, subscription: &Value, amount: i64) -> Value {
     json!({

@@ -561,6 +561,19 @@ impl Ctx<'_> {
         Ok(dispute)
     }
 
+    /// Binds a subscription to a schedule of one phase that ends at `end`.
+    pub(super) fn schedule(&mut self, subscription: &str, end: i64, end_behavior: &str) -> Written {
+        let doc = self.doc(Kind::Subscriptions, subscription, "subscription")?;
+        let id = self.store.new_id(Kind::Schedules.prefix());
+        let schedule = shapes::schedule(&id, self.now, &doc, end, end_behavior);
+        let schedule = self.put(Kind::Schedules, schedule, Some("subscription_schedule.created"));
+        self.change(Kind::Subscriptions, subscription, "customer.subscription.updated", |_, doc| {
+            doc["schedule"] = json!(id);
+            Ok(())
+        })?;
+        Ok(schedule)
+    }
+
     fn id_or_new(&mut self, kind: Kind, form: &Value) -> Result<String, Refusal> {
         let Some(id) = text(form, "id") else { return Ok(self.store.new_id(kind.prefix())) };
         if self.store.find(kind, id).is_some() {
