@@ -8,6 +8,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod derive;
 pub mod domain;
 pub mod http;
 pub mod jobs;

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module an area.
 
+mod billing_cases;
 mod localstripe;
 mod prompt;
 mod render_cases;

@@ -7,7 +7,9 @@
 //! | `server` | the server and the programs that fill and change it |
 //! | `figures` | what must come out, worked by hand |
 //! | `connector` | the connector alone: account, pages, reads by id, facts |
+//! | `derived` | the connector's facts through the derivation, without a store |
 
 mod connector;
+mod derived;
 mod figures;
 mod server;
