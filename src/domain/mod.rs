@@ -5,6 +5,7 @@ pub mod connections;
 pub mod context_entry;
 pub mod ids;
 pub mod jobs;
+pub mod keys;
 pub mod rank;
 pub mod runs;
 pub mod users;

@@ -13,6 +13,10 @@ use crate::domain::connections::Connection;
 use crate::domain::jobs::Fence;
 use crate::domain::{CompanyId, ConnectionId, ContextEntry, OrgId};
 
+/// The kind of the job that derives an organisation's dirty companies. Units push it themselves, with the
+/// dedupe key `derive:<org>`.
+pub const DERIVE_KIND: &str = "derive.companies";
+
 /// A company whose derivation may be out of date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dirty {

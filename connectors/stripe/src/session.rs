@@ -301,6 +301,10 @@ impl StripeSession {
                 One::Live(object::record(stream, found, text)?)
             }
             Item::Deleted(found) => One::Gone(RecordKey::new(name, found)),
+            // An error that comes with 200 is no object that could be set aside.
+            Item::Bad(_) if StripeError::of(&answer).is_some() => {
+                return Err(self.client.unexpected(&call, &answer));
+            }
             Item::Bad(rejected) => One::Bad(rejected),
         })
     }

@@ -24,6 +24,12 @@ macro_rules! in_list {
         concat!(" = ANY (ARRAY(SELECT json_array_elements_text(", $param, "::json)))")
     };
 }
+/// A row source: the texts of the JSON list that is bound to the parameter, as column `value`.
+macro_rules! json_texts {
+    ($param:literal) => {
+        concat!(" json_array_elements_text(", $param, "::json) AS rows (value) ")
+    };
+}
 /// A row source: the elements of the JSON array that is bound to the parameter, as column `value`.
 macro_rules! json_rows {
     ($param:literal) => {
@@ -34,6 +40,12 @@ macro_rules! json_rows {
 macro_rules! for_update {
     () => {
         " FOR UPDATE"
+    };
+}
+/// Keeps selected rows from being deleted until the commit.
+macro_rules! for_key_share {
+    () => {
+        " FOR KEY SHARE"
     };
 }
 /// Keeps selected rows from being changed until the commit.
@@ -48,6 +60,9 @@ macro_rules! skip_locked {
         " FOR UPDATE SKIP LOCKED"
     };
 }
+
+/// Whether another transaction may commit between two statements of a unit.
+pub(crate) const MANY_WRITERS: bool = true;
 
 #[path = "../glue/mod.rs"]
 mod glue;

@@ -33,6 +33,12 @@ macro_rules! in_list {
         concat!(" IN (SELECT value FROM json_each(", $param, "))")
     };
 }
+/// A row source: the texts of the JSON list that is bound to the parameter, as column `value`.
+macro_rules! json_texts {
+    ($param:literal) => {
+        concat!(" json_each(", $param, ") ")
+    };
+}
 /// A row source: the elements of the JSON array that is bound to the parameter, as column `value`.
 macro_rules! json_rows {
     ($param:literal) => {
@@ -41,6 +47,12 @@ macro_rules! json_rows {
 }
 /// Locks selected rows until the commit; a single writer has no need to.
 macro_rules! for_update {
+    () => {
+        ""
+    };
+}
+/// Keeps selected rows from being deleted until the commit; a single writer has no need to.
+macro_rules! for_key_share {
     () => {
         ""
     };
@@ -57,6 +69,9 @@ macro_rules! skip_locked {
         ""
     };
 }
+
+/// Whether another transaction may commit between two statements of a unit.
+pub(crate) const MANY_WRITERS: bool = false;
 
 #[path = "../glue/mod.rs"]
 mod glue;

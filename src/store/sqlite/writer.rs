@@ -259,11 +259,11 @@ impl Task {
             } else {
                 bulks == 0 || begun.elapsed() < BULK_TIME_BESIDE_ACKS
             };
-        while room {
-            match self.bulks.try_recv() {
-                Ok(work) if work.wanted() => return Some((Lane::Bulk, work)),
-                Ok(_) => {}
-                Err(_) => break,
+        if room {
+            while let Ok(work) = self.bulks.try_recv() {
+                if work.wanted() {
+                    return Some((Lane::Bulk, work));
+                }
             }
         }
         None
