@@ -171,6 +171,27 @@ async fn every_stream_is_read_by_pages_and_every_record_has_its_facts() {
     }
 }
 
+/// localstripe shows ten lines of an invoice and pages no further. The invoice is read, and its facts say that
+/// there is more.
+#[tokio::test]
+async fn a_nested_list_that_cannot_be_paged_holds_nothing_back() {
+    let Some(parts) = Parts::find() else { return };
+    let server = Server::start(&parts, Kind::Compat);
+    let told = server.fill();
+    let session = open(&server.base(), &[]);
+    let invoices = read(&*session, "invoices").await.unwrap().records;
+    let long: Vec<_> = invoices
+        .iter()
+        .filter_map(|record| match facts(record).facts.into_iter().next() {
+            Some(Fact::Invoice(invoice)) if invoice.lines_incomplete => Some(invoice),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(long.len(), 1);
+    assert_eq!(long[0].account.as_deref(), told["long-invoice"]["customer"].as_str());
+    assert_eq!(long[0].lines.len(), 10);
+}
+
 #[tokio::test]
 async fn a_read_by_id_means_what_the_listing_meant() {
     let Some(parts) = Parts::find() else { return };

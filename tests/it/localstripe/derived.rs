@@ -35,8 +35,8 @@ impl Mirror {
             }
         }
         for party in self.companies.keys().filter(|party| !all.contains_key(party)) {
-            let batch = session.read_many(&party.stream, &[party.id.clone()]).await.unwrap();
-            assert_eq!(batch.tombstones, [party.clone()]);
+            let batch = session.read_many(&party.stream, std::slice::from_ref(&party.id)).await.unwrap();
+            assert_eq!(batch.tombstones, std::slice::from_ref(party));
         }
         for gone in
             self.companies.keys().filter(|party| !all.contains_key(party)).cloned().collect::<Vec<_>>()

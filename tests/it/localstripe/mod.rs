@@ -9,6 +9,13 @@
 //! | `connector` | the connector alone: account, pages, reads by id, facts |
 //! | `derived` | the connector's facts through the derivation, without a store |
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test's helpers fail by panicking, and a skip is told on stderr"
+)]
+
 mod connector;
 mod derived;
 mod figures;
