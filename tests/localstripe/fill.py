@@ -136,6 +136,12 @@ def main():
         sys.exit("a charge of a declined card went through")
     say("no-subscription", customer=who)
 
+    # Twelve things sold once, on the first invoice of a subscription: more lines than an invoice shows.
+    who = customer("long-invoice")
+    for n in range(12):
+        stripe.InvoiceItem.create(customer=who, amount=100, currency="usd", description=f"Hour {n + 1}")
+    told("long-invoice", subscribe(who, plan("Hours", "month", 1000)).id)
+
     # Changed later on, by change.py.
     simple("doomed", plan("Doomed", "month", 4400))
 

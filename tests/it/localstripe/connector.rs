@@ -18,7 +18,7 @@ use super::server::{KEY, Kind, Parts, Server};
 /// Small pages, so that every listing has several.
 const PAGE: u8 = 7;
 
-fn open(base: &str, settings: &[(&str, Value)]) -> Box<dyn Session> {
+pub(super) fn open(base: &str, settings: &[(&str, Value)]) -> Box<dyn Session> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let clock = Arc::new(SystemClock);
     let io = Io {
@@ -36,16 +36,16 @@ fn open(base: &str, settings: &[(&str, Value)]) -> Box<dyn Session> {
 }
 
 /// What reading a stream gave.
-#[derive(Default)]
-struct Read {
-    records: Vec<Record>,
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) records: Vec<Record>,
     pages: usize,
     /// The checkpoint of each partition, at its end.
     checkpoints: Vec<(Partition, Cursor)>,
 }
 
 /// Reads a stream to its end in every partition, those that it is split into as well.
-async fn read(session: &dyn Session, stream: &str) -> Result<Read, ConnectorError> {
+pub(super) async fn read(session: &dyn Session, stream: &str) -> Result<Read, ConnectorError> {
     let now = connector_sdk::Clock::now(&SystemClock);
     let mut out = Read::default();
     let mut todo = session.plan(stream, ReadMode::Full, now).await?;
@@ -73,11 +73,11 @@ async fn read(session: &dyn Session, stream: &str) -> Result<Read, ConnectorErro
     Ok(out)
 }
 
-fn facts(record: &Record) -> Extract {
+pub(super) fn facts(record: &Record) -> Extract {
     DynConnector::facts(&Stripe, record).unwrap_or_else(|e| panic!("{}: {e}", record.key))
 }
 
-fn streams() -> Vec<&'static str> {
+pub(super) fn streams() -> Vec<&'static str> {
     DynConnector::spec(&Stripe).streams.iter().map(|s| s.name).collect()
 }
 
@@ -170,6 +170,27 @@ async fn every_stream_is_read_by_pages_and_every_record_has_its_facts() {
         let status = statuses[line["subscription"].as_str().unwrap()];
         assert_eq!(serde_json::to_value(status).unwrap(), line["status"], "{name}");
     }
+}
+
+/// localstripe shows ten lines of an invoice and pages no further. The invoice is read, and its facts say that
+/// there is more.
+#[tokio::test]
+async fn a_nested_list_that_cannot_be_paged_holds_nothing_back() {
+    let Some(parts) = Parts::find() else { return };
+    let server = Server::start(&parts, Kind::Compat);
+    let told = server.fill();
+    let session = open(&server.base(), &[]);
+    let invoices = read(&*session, "invoices").await.unwrap().records;
+    let long: Vec<_> = invoices
+        .iter()
+        .filter_map(|record| match facts(record).facts.into_iter().next() {
+            Some(Fact::Invoice(invoice)) if invoice.lines_incomplete => Some(invoice),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(long.len(), 1);
+    assert_eq!(long[0].account.as_deref(), told["long-invoice"]["customer"].as_str());
+    assert_eq!(long[0].lines.len(), 10);
 }
 
 #[tokio::test]

@@ -234,6 +234,8 @@ pub(crate) fn filled() -> BTreeMap<&'static str, Figures> {
         ("refunded", monthly("Half Back", 8000, 5000)),
         // 12.34, and 4.00 captured of 10.00; 5.00 never captured, 9.99 declined.
         ("no-subscription", nothing("none", 1634)),
+        // 10.00 a month; twelve times 1.00 on its first invoice were sold once and are no MRR.
+        ("long-invoice", monthly("Hours", 1000, 2200)),
         ("doomed", monthly("Doomed", 4400, 4400)),
     ])
 }

@@ -7,7 +7,16 @@
 //! | `server` | the server and the programs that fill and change it |
 //! | `figures` | what must come out, worked by hand |
 //! | `connector` | the connector alone: account, pages, reads by id, facts |
+//! | `derived` | the connector's facts through the derivation, without a store |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test's helpers fail by panicking, and a skip is told on stderr"
+)]
 
 mod connector;
+mod derived;
 mod figures;
 mod server;

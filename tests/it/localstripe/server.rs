@@ -6,12 +6,14 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::figures::Told;
+use crate::support::required;
 
 /// Making the environment may have to download; everything else takes a second.
 const SETUP: Duration = Duration::from_secs(300);
@@ -37,12 +39,11 @@ impl Parts {
     /// # Panics
     /// Where `HALO_SYNC_REQUIRE` names `localstripe` and a part is missing.
     pub(crate) fn find() -> Option<Self> {
-        match Self::look() {
+        static FOUND: OnceLock<Result<Parts, String>> = OnceLock::new();
+        match FOUND.get_or_init(Self::look).clone() {
             Ok(parts) => Some(parts),
             Err(why) => {
-                let required = std::env::var("HALO_SYNC_REQUIRE").unwrap_or_default();
-                let insists = required.split(',').any(|part| part.trim() == "localstripe");
-                assert!(!insists, "localstripe is required and missing: {why}");
+                assert!(!required("localstripe"), "localstripe is required and missing: {why}");
                 eprintln!("skipped: no localstripe here: {why}");
                 None
             }
