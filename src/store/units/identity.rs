@@ -489,7 +489,9 @@ pub(crate) async fn list_links(
             match (at, parts.next(), parts.next()) {
                 (Some(at), Some(connection), Some(party)) => (at, clean(connection), clean(party)),
                 _ => {
-                    return Err(StoreError::Invalid("`after` is not a place in the list of links".to_owned()));
+                    return Err(StoreError::Invalid(
+                        "`after` is not a place in the list of links".to_owned(),
+                    ));
                 }
             }
         }
