@@ -228,8 +228,12 @@ pub(crate) async fn heartbeat_jobs(
     held: &[Fence],
     lease_until: Timestamp,
 ) -> Result<Vec<Fence>> {
-    let kept: Vec<(String, i64)> =
-        sqlx::query_as(HEARTBEAT).bind(fence_rows(&sorted)?).bind(us(lease_until)).fetch_all(c).await?;
+    let kept: Vec<(String, i64)> = sqlx::query_as(HEARTBEAT)
+        .bind(json_list(held.iter().map(|fence| fence.job_id.as_str())))
+        .bind(json_list(held.iter().map(|fence| format!("{}:{}", fence.job_id, fence.claim))))
+        .bind(us(lease_until))
+        .fetch_all(c)
+        .await?;
     let kept: std::collections::HashSet<(String, i64)> = kept.into_iter().collect();
     Ok(held.iter().filter(|f| !kept.contains(&(f.job_id.0.clone(), f.claim))).cloned().collect())
 }
