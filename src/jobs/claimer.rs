@@ -72,6 +72,7 @@ impl Claimer {
         let mut drains: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
             let limit = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 limit = self.wait_for_room(turn, last_claim) => limit,
             };
@@ -128,6 +129,7 @@ impl Claimer {
             let turn_ends = suspect_due.then(|| turn.since + TURN);
             let when_freed = !drains.is_empty() || suspect_due;
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 drain = self.wait_for_work(next_due, turn_ends, when_freed) => drains.extend(drain),
             }

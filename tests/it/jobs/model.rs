@@ -332,10 +332,10 @@ async fn j13_the_rows_follow_the_reference_model(bench: &Bench) {
         let ops = proptest::collection::vec(op(), LENGTH).new_tree(&mut runner).unwrap().current();
         run(bench, ops).await;
         // Empty it: everything that is left ends.
+        bench.store.release_orphans(bench.now(), true).await.unwrap();
         bench.store.retry_dead_jobs(None, None, bench.now()).await.unwrap();
         bench.pass(TimeDelta::days(1));
         loop {
-            bench.store.release_orphans(bench.now(), true).await.unwrap();
             let mut left = bench.claim(1000).await;
             left.extend(bench.claim_of(1, Take::OneSuspect).await.jobs);
             if left.is_empty() {

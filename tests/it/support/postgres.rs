@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ struct Cluster {
     _keep: Option<(ChildStdin, Child)>,
 }
 
+/// Set before the first use by what measures: then the server is as durable as in production.
+pub static DURABLE: AtomicBool = AtomicBool::new(false);
 static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
 static TEMPLATE: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -73,10 +75,11 @@ fn start() -> Option<Cluster> {
         .expect("initdb starts");
     assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
     let port = free_port();
-    // A crash of the machine may lose the test's data, so fsync is off; the commit path stays the real one.
+    // A crash of the machine may lose a test's data, so fsync is off; the commit path stays the real one.
+    let fsync = if DURABLE.load(Ordering::SeqCst) { "on" } else { "off" };
     let script = format!(
         "'{bin}/postgres' -D '{data}' -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' \
-         -c fsync=off -c full_page_writes=off -c max_connections=300 -c shared_buffers=64MB >'{root}/log' 2>&1 & \
+         -c fsync={fsync} -c full_page_writes={fsync} -c max_connections=300 -c shared_buffers=64MB >'{root}/log' 2>&1 & \
          server=$!; read _; kill -INT $server; wait $server; cd /; rm -rf '{root}'",
         bin = bin.display(),
         data = data.display(),
