@@ -96,6 +96,7 @@ CREATE TABLE company_keys (
 ) WITHOUT ROWID;
 CREATE INDEX company_keys_company ON company_keys (company_id);
 
+-- matchable_email: the address in its normal form, unless a browser merely claimed it.
 CREATE TABLE end_users (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL,
@@ -104,6 +105,7 @@ CREATE TABLE end_users (
     source TEXT NOT NULL,
     name TEXT,
     email TEXT,
+    matchable_email TEXT,
     signed_up_at BIGINT,
     renewal_status TEXT,
     renewal_date TEXT,
@@ -125,6 +127,7 @@ CREATE TABLE end_users (
 );
 CREATE INDEX end_users_org ON end_users (org_id, id);
 CREATE INDEX end_users_company ON end_users (company_id, id);
+CREATE INDEX end_users_email ON end_users (company_id, matchable_email);
 
 -- evidence: the party's candidates and what to make when none matches, so that a link can be decided again.
 CREATE TABLE company_links (

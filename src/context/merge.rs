@@ -378,7 +378,7 @@ fn own_currency(base: &str) -> &'static str {
     }
 }
 
-fn money_minor<'a>(map: &'a Map<String, Value>, base: &str) -> Option<(i64, &'static str)> {
+fn money_minor(map: &Map<String, Value>, base: &str) -> Option<(i64, &'static str)> {
     let key = match base {
         "mrr" => "mrr_minor",
         "arr" => "arr_minor",

@@ -10,11 +10,10 @@ use tokio::time::Instant;
 
 use super::held::Held;
 use super::lanes::Lanes;
-use super::signal::JobsListener;
 use super::stats::Stats;
 use crate::domain::jobs::ClaimedJob;
-use crate::store::JobStore;
 use crate::store::jobs::{Claim, Claimed, Take};
+use crate::store::{JobStore, JobsListener};
 
 /// How long a claim lasts without a heartbeat.
 pub(super) const LEASE: TimeDelta = TimeDelta::seconds(8);

@@ -22,8 +22,7 @@
 //! | `verdict` | the one map from errors to outcomes |
 //! | `cron`, `schedules` | when a schedule ticks, and the tick that becomes one job |
 //! | `reconcile` | the scans that find what events missed |
-//! | `signal` | the word from a commit to the claimers |
-//!
+//! //!
 //! The rules of the rows (fence, deduplication, suspects, caps, history) are in the store's units
 //! (`store/units/jobs.rs`). The life of a row:
 //!
@@ -47,7 +46,6 @@ mod recorder;
 mod runner;
 mod runtime;
 pub mod schedules;
-mod signal;
 mod stats;
 mod telemetry;
 mod verdict;
@@ -56,6 +54,5 @@ pub use kind::{JobContext, JobHandler};
 pub use ladder::{Jitter, Ladder, SeededJitter, SystemJitter};
 pub use reconcile::Scan;
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeHandle, StopReport};
-pub use signal::{JobsListener, JobsSignal};
 pub use stats::RuntimeStats;
 pub use verdict::{JobError, verdict};

@@ -20,10 +20,9 @@ use super::reconcile::{self, ExpiredLeases, Prune, Reconciler, Scan};
 use super::recorder::Recorder;
 use super::runner::Runner;
 use super::schedules::DueSchedules;
-use super::signal::JobsSignal;
 use super::stats::{RuntimeStats, Stats};
 use crate::domain::ids::new_id;
-use crate::store::{JobStore, Result};
+use crate::store::{JobStore, JobsSignal, Result};
 
 /// How long the last records and the hand-back may take after the deadline of a graceful stop.
 const WIND_UP: Duration = Duration::from_secs(5);

@@ -30,8 +30,8 @@ pub enum JobError {
 /// | cancelled, claim lost | snooze for no time | the process stops, or the row belongs to another holder, whose record stands |
 /// | transient, protocol | retry by the ladder | a later try may mend it (a proxy's error page reads as a protocol error) |
 /// | configuration, credentials, not offered | discard | only a person can mend it |
-/// | database, storage full, file locked | retry by the ladder | it may recover by itself |
-/// | schema, set-up, broken rule, unreadable row | discard | another try meets the same rows with the same program |
+/// | database, storage full or closed, contention, a unit that panicked | retry by the ladder | it may recover by itself |
+/// | schema, set-up, read-only store, broken rule, unreadable row | discard | another try meets the same rows with the same program |
 pub fn verdict(error: &JobError, now: Timestamp) -> JobOutcome {
     match error {
         JobError::Connector(error) => of_connector(error, now),
@@ -56,12 +56,13 @@ fn of_connector(error: &ConnectorError, now: Timestamp) -> JobOutcome {
 
 fn of_store(error: &StoreError) -> JobOutcome {
     match error {
-        StoreError::Fenced { .. } | StoreError::Closed => JobOutcome::Snooze(Duration::ZERO),
+        StoreError::Fenced { .. } => JobOutcome::Snooze(Duration::ZERO),
         StoreError::Database(_)
         | StoreError::Unavailable(_)
         | StoreError::Locked { .. }
         | StoreError::Contended { .. }
-        | StoreError::Panicked(_) => retry(error),
+        | StoreError::Panicked(_)
+        | StoreError::Closed => retry(error),
         StoreError::NewerSchema { .. }
         | StoreError::OlderSchema { .. }
         | StoreError::Inconsistent { .. }

@@ -110,7 +110,7 @@ pub struct PartyObserved {
 }
 
 /// A company to be made from a party.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewCompany {
     /// Display name.
     pub name: Option<String>,

@@ -60,7 +60,9 @@ pub mod mirror;
 mod open;
 pub mod postgres;
 pub mod settings;
+mod signal;
 pub mod sqlite;
+mod traits;
 
 use crate::domain::OrgId;
 
@@ -72,6 +74,7 @@ pub use jobs::JobStore;
 pub use mirror::MirrorStore;
 pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use settings::SettingsStore;
+pub use signal::{JobsListener, JobsSignal};
 
 /// Result of a unit of work.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -82,6 +85,27 @@ pub trait Store:
 {
     /// `sqlite` or `postgres`, for people.
     fn engine(&self) -> &'static str;
+}
+
+tokio::task_local! {
+    /// Set while a transaction runs units, true once one of them made a job claimable.
+    static PUSHED: std::cell::Cell<bool>;
+}
+
+/// Notes that the running unit made a job claimable: after the commit the engine tells the claimers.
+pub(crate) fn note_push() {
+    // Outside an engine's transaction nobody listens.
+    let _ = PUSHED.try_with(|pushed| pushed.set(true));
+}
+
+/// Runs a transaction's units; answers also whether one of them called [`note_push`].
+pub(crate) async fn watch_pushes<F: Future>(units: F) -> (F::Output, bool) {
+    PUSHED
+        .scope(std::cell::Cell::new(false), async {
+            let output = units.await;
+            (output, PUSHED.with(std::cell::Cell::get))
+        })
+        .await
 }
 
 /// Which queue of SQLite's writer a unit waits in. Postgres has no use for it.

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod billing_cases;
+mod billing_rules;
 mod http_base;
 mod localstripe;
 mod prompt;

@@ -3,12 +3,16 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`conformance`] | the suite that every connector passes |
+//! | [`localstripe`] | starts localstripe, somebody else's imitation of Stripe |
+//! | [`parts`] | where third-party data and programs are, and when their absence is a failure |
 //! | [`sandbox`] | provider servers on the loopback that hold state, send webhooks and fail on demand |
 
 // The shapes of provider objects are written out with `json!`, which recurses once a token.
 #![recursion_limit = "512"]
 
 pub mod conformance;
+pub mod localstripe;
+pub mod parts;
 pub mod sandbox;
 
 use std::sync::Arc;

@@ -2,4 +2,6 @@
 
 use super::{Engine, Lane, Result, Scope, units};
 
+mod identity;
+mod jobs;
 mod settings;

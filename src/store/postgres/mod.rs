@@ -9,9 +9,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::open::{self, MIGRATIONS_TABLE, OpenMode, StoreConfig};
-use super::{Lane, MigrationState, Result, Scope, StoreError};
+use super::{JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 
 mod roles;
+mod wake;
 
 /// The driver, for files that are compiled once for each.
 pub(crate) type Db = sqlx::Postgres;
@@ -64,6 +65,13 @@ macro_rules! skip_locked {
 /// Whether another transaction may commit between two statements of a unit.
 pub(crate) const MANY_WRITERS: bool = true;
 
+/// Joins, as `j`, the first of the jobs `k` that the rest of a select names, for each row before it.
+macro_rules! first_jobs {
+    ($rest:literal) => {
+        concat!("JOIN LATERAL (SELECT k.* ", $rest, ") j ON true")
+    };
+}
+
 #[path = "../glue/mod.rs"]
 mod glue;
 #[path = "../units/mod.rs"]
@@ -90,6 +98,7 @@ pub struct Engine {
     system: PgPool,
     read_only: bool,
     clock: Arc<dyn Clock>,
+    wake: wake::Wake,
 }
 
 impl std::fmt::Debug for Engine {
@@ -160,9 +169,10 @@ impl Engine {
         c.close().await?;
         let engine = Self {
             app: pool(config, options.clone(), roles::APP, read_only),
-            system: pool(config, options, roles::SYSTEM, read_only),
+            system: pool(config, options.clone(), roles::SYSTEM, read_only),
             read_only,
             clock,
+            wake: wake::Wake::new(options),
         };
         // The first connection of each pool asserts the role now, not at the first request.
         for pool in [&engine.app, &engine.system] {
@@ -181,12 +191,18 @@ impl Engine {
 
     /// Closes both pools.
     pub async fn close(&self) {
+        self.wake.stop();
         self.app.close().await;
         self.system.close().await;
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// What is told after each commit that made jobs claimable, of this process and of others.
+    pub fn jobs_signal(&self) -> JobsSignal {
+        self.wake.listen()
     }
 
     /// The newest applied migration. (The roles do not see the table; the connecting user does.)
@@ -276,7 +292,10 @@ impl Run<'_> {
         };
         let mut attempt = 1;
         loop {
-            let result = once(pool, &begin, &unit).await;
+            let (result, pushed) = super::watch_pushes(once(pool, &begin, &unit)).await;
+            if pushed && result.is_ok() {
+                self.engine.wake.tell();
+            }
             match result {
                 Err(error) if error.wants_retry() => {
                     if attempt >= ATTEMPTS {

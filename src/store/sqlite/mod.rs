@@ -17,7 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use super::open::{self, MIGRATIONS_TABLE, OpenMode, StoreConfig};
-use super::{Lane, MigrationState, Result, Scope, StoreError};
+use super::{JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 
 mod lock;
 mod writer;
@@ -73,6 +73,13 @@ macro_rules! skip_locked {
 /// Whether another transaction may commit between two statements of a unit.
 pub(crate) const MANY_WRITERS: bool = false;
 
+/// Joins, as `j`, the first of the jobs `k` that the rest of a select names, for each row before it.
+macro_rules! first_jobs {
+    ($rest:literal) => {
+        concat!("JOIN jobs j ON j.id IN (SELECT k.id ", $rest, ")")
+    };
+}
+
 #[path = "../glue/mod.rs"]
 mod glue;
 #[path = "../units/mod.rs"]
@@ -99,6 +106,7 @@ pub struct Engine {
     readers: SqlitePool,
     writer: Option<writer::Writer>,
     clock: Arc<dyn Clock>,
+    jobs: JobsSignal,
     read_seq: ReadSeq,
     // Released when everything above is gone.
     _lock: Option<lock::FileLock>,
@@ -217,6 +225,7 @@ impl Engine {
         };
         let migrator = migrator();
         let known = open::newest(&migrator);
+        let jobs = JobsSignal::default();
         let writer = match mode {
             OpenMode::ReadOnly => {
                 let mut c = options(path).pragma("query_only", "1").connect().await?;
@@ -235,7 +244,7 @@ impl Engine {
                     back_up(&mut c, path, known).await?;
                 }
                 migrator.run(&mut c).await.map_err(open::migrate_error)?;
-                Some(writer::Writer::start(options.create_if_missing(false), c))
+                Some(writer::Writer::start(options.create_if_missing(false), c, jobs.clone()))
             }
         };
         let readers = SqlitePoolOptions::new()
@@ -256,6 +265,7 @@ impl Engine {
             readers,
             writer,
             clock,
+            jobs,
             read_seq: ReadSeq {
                 next: AtomicI64::new(0),
                 end: AtomicI64::new(0),
@@ -288,6 +298,11 @@ impl Engine {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// What is told after each commit that made jobs claimable.
+    pub fn jobs_signal(&self) -> JobsSignal {
+        self.jobs.clone()
     }
 
     /// The newest applied migration.

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Conn;
-use crate::store::{Lane, Result, StoreError};
+use crate::store::{JobsSignal, Lane, Result, StoreError, watch_pushes};
 
 /// Units of a batch from the acknowledgements' lane.
 const ACK_UNITS: usize = 512;
@@ -104,10 +104,14 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the task on a connection that is set up; `options` reopen it when it breaks.
-    pub(super) fn start(options: SqliteConnectOptions, connection: SqliteConnection) -> Self {
+    pub(super) fn start(
+        options: SqliteConnectOptions,
+        connection: SqliteConnection,
+        jobs: JobsSignal,
+    ) -> Self {
         let (ack, acks) = mpsc::channel(LANE_DEPTH);
         let (bulk, bulks) = mpsc::channel(LANE_DEPTH);
-        let task = Task { options, connection: Some(connection), acks, bulks };
+        let task = Task { options, connection: Some(connection), acks, bulks, jobs };
         Self {
             lanes: RwLock::new(Some(Lanes { ack, bulk })),
             task: Mutex::new(Some(tokio::spawn(task.run()))),
@@ -148,6 +152,8 @@ struct Task {
     connection: Option<SqliteConnection>,
     acks: mpsc::Receiver<Box<dyn Work>>,
     bulks: mpsc::Receiver<Box<dyn Work>>,
+    /// Told after commits that made jobs claimable.
+    jobs: JobsSignal,
 }
 
 impl Task {
@@ -175,7 +181,8 @@ impl Task {
             Err(error) => return first.1.answer(Some(&error.to_string())),
         };
         let mut done = Vec::new();
-        let lost = match self.run_units(&mut connection, first, &mut done).await {
+        let (units, pushed) = watch_pushes(self.run_units(&mut connection, first, &mut done)).await;
+        let lost = match units {
             Ok(()) => connection.execute(sqlx::query("COMMIT")).await.err().map(|e| e.to_string()),
             Err(error) => Some(error),
         };
@@ -188,6 +195,9 @@ impl Task {
             }
         } else {
             self.connection = Some(connection);
+            if pushed {
+                self.jobs.pushed();
+            }
         }
         for work in done {
             work.answer(lost.as_deref());

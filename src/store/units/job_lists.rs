@@ -112,10 +112,8 @@ pub(crate) async fn list_jobs(
             rows.extend(found);
         }
     }
-    let attempts: Vec<AttemptRow> = sqlx::query_as(LIST_ATTEMPTS)
-        .bind(json_list(rows.iter().map(|row| &row.id)))
-        .fetch_all(c)
-        .await?;
+    let attempts: Vec<AttemptRow> =
+        sqlx::query_as(LIST_ATTEMPTS).bind(json_list(rows.iter().map(|row| &row.id))).fetch_all(c).await?;
     let mut histories: HashMap<String, Vec<Attempt>> = HashMap::new();
     for row in attempts {
         histories.entry(row.job_id).or_default().push(Attempt {
@@ -145,9 +143,7 @@ pub(crate) async fn retry_dead_jobs(
     let mut retried = 0;
     loop {
         let dead: Vec<String> = match ids {
-            None => {
-                sqlx::query_scalar::<Db, _>(LOAD_DEAD).bind(org).bind(RETRIES).fetch_all(&mut *c).await?
-            }
+            None => sqlx::query_scalar::<Db, _>(LOAD_DEAD).bind(org).bind(RETRIES).fetch_all(&mut *c).await?,
             Some(ids) => {
                 sqlx::query_scalar::<Db, _>(LOAD_DEAD_OF)
                     .bind(org)

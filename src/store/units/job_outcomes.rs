@@ -182,7 +182,11 @@ async fn load_held(c: &mut Conn, fences: &[&Fence]) -> Result<(BTreeMap<String, 
     Ok((held, lost))
 }
 
-pub(crate) async fn record_outcomes(c: &mut Conn, finished: &[Finished], now: Timestamp) -> Result<Vec<Fence>> {
+pub(crate) async fn record_outcomes(
+    c: &mut Conn,
+    finished: &[Finished],
+    now: Timestamp,
+) -> Result<Vec<Fence>> {
     let fences: Vec<&Fence> = finished.iter().map(|run| &run.fence).collect();
     let (mut held, lost) = load_held(c, &fences).await?;
     let mut endings = Vec::with_capacity(finished.len());
@@ -251,12 +255,8 @@ pub(crate) async fn release_jobs(c: &mut Conn, held: &[Fence], at: Timestamp) ->
 pub(crate) async fn release_orphans(c: &mut Conn, now: Timestamp, all: bool) -> Result<(i64, i64)> {
     let (mut freed, mut buried) = (0, 0);
     loop {
-        let orphans: Vec<HeldRow> = sqlx::query_as(LOAD_ORPHANS)
-            .bind(us(now))
-            .bind(all)
-            .bind(ORPHANS)
-            .fetch_all(&mut *c)
-            .await?;
+        let orphans: Vec<HeldRow> =
+            sqlx::query_as(LOAD_ORPHANS).bind(us(now)).bind(all).bind(ORPHANS).fetch_all(&mut *c).await?;
         if orphans.is_empty() {
             return Ok((freed, buried));
         }
@@ -278,7 +278,8 @@ fn orphaned(job: HeldRow, now: i64) -> Ending {
     let attempts = job.attempts + charge;
     let guilty = job.suspicion > 0;
     let (error, next) = if guilty && attempts >= job.max_attempts {
-        let reason = format!("its process died while this job ran alone (claim {}); attempts are used up", job.claim);
+        let reason =
+            format!("its process died while this job ran alone (claim {}); attempts are used up", job.claim);
         (reason, Next::Finished("dead"))
     } else {
         let reason = if guilty { "its process died while this job ran alone" } else { "its process died" };

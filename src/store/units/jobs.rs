@@ -6,11 +6,11 @@ use serde_json::json;
 use sqlx::FromRow;
 
 use super::{Conn, Db, new_id_at};
+use crate::domain::JobId;
 use crate::domain::jobs::{ClaimedJob, Fence, NewJob, Pushed};
 use crate::store::convert::{clean, from_json, json_list, time, to_json, us};
 use crate::store::jobs::{Claim, Claimed, Take};
 use crate::store::{Result, StoreError};
-use crate::domain::JobId;
 use connector_sdk::Timestamp;
 
 /// Waiting jobs that become due in one claim; the rest is marked by the next one.
@@ -147,11 +147,8 @@ pub(crate) async fn push_in(c: &mut Conn, jobs: &[NewJob], now: Timestamp) -> Re
         rows.push(push_row(&id, job)?);
         key_ids.insert(*key, id);
     }
-    let inserted: Vec<String> = sqlx::query_scalar::<Db, _>(PUSH)
-        .bind(to_json(&rows)?)
-        .bind(us(now))
-        .fetch_all(&mut *c)
-        .await?;
+    let inserted: Vec<String> =
+        sqlx::query_scalar::<Db, _>(PUSH).bind(to_json(&rows)?).bind(us(now)).fetch_all(&mut *c).await?;
     crate::store::note_push();
     let mut fresh: std::collections::HashSet<String> = inserted.into_iter().collect();
     let met: Vec<(&(&str, &str), &NewJob)> =
@@ -182,7 +179,7 @@ async fn merge<'k>(
     new_ids: &HashMap<(&str, &str), String>,
     now: Timestamp,
 ) -> Result<Vec<((&'k str, &'k str), String)>> {
-    if super::CONCURRENT_WRITERS {
+    if super::super::MANY_WRITERS {
         let mut rows = Vec::with_capacity(met.len());
         for (key, job) in met {
             if let Some(id) = new_ids.get(*key) {
@@ -217,11 +214,8 @@ async fn merge<'k>(
 /// # Errors
 /// [`StoreError::Fenced`].
 pub(crate) async fn fence_in(c: &mut Conn, fence: &Fence) -> Result<()> {
-    let held: Option<String> = sqlx::query_scalar::<Db, _>(FENCE)
-        .bind(&fence.job_id.0)
-        .bind(fence.claim)
-        .fetch_optional(c)
-        .await?;
+    let held: Option<String> =
+        sqlx::query_scalar::<Db, _>(FENCE).bind(&fence.job_id.0).bind(fence.claim).fetch_optional(c).await?;
     match held {
         Some(_) => Ok(()),
         None => Err(StoreError::Fenced { job_id: fence.job_id.0.clone() }),
@@ -242,11 +236,8 @@ pub(crate) async fn heartbeat_jobs(
 ) -> Result<Vec<Fence>> {
     let mut sorted = held.to_vec();
     sorted.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
-    let kept: Vec<(String, i64)> = sqlx::query_as(HEARTBEAT)
-        .bind(fence_rows(&sorted)?)
-        .bind(us(lease_until))
-        .fetch_all(c)
-        .await?;
+    let kept: Vec<(String, i64)> =
+        sqlx::query_as(HEARTBEAT).bind(fence_rows(&sorted)?).bind(us(lease_until)).fetch_all(c).await?;
     let kept: std::collections::HashSet<(String, i64)> = kept.into_iter().collect();
     Ok(held.iter().filter(|f| !kept.contains(&(f.job_id.0.clone(), f.claim))).cloned().collect())
 }
@@ -341,7 +332,7 @@ pub(crate) async fn claim_jobs(c: &mut Conn, claim: &Claim) -> Result<Claimed> {
     /// Claimers that pick the same jobs at the same moment: the later one picks again.
     const ROUNDS: usize = 3;
     let now = us(claim.now);
-    if super::CONCURRENT_WRITERS {
+    if super::super::MANY_WRITERS {
         revive_touches(c, claim.now).await?;
     }
     sqlx::query(PROMOTE_DUE).bind(now).bind(PROMOTE).execute(&mut *c).await?;
@@ -394,7 +385,7 @@ pub(crate) async fn claim_jobs(c: &mut Conn, claim: &Claim) -> Result<Claimed> {
             break;
         }
     }
-    if super::CONCURRENT_WRITERS {
+    if super::super::MANY_WRITERS {
         let keys: Vec<_> = jobs
             .iter()
             .filter_map(|job| Some(json!({"org": job.org_id.as_str(), "key": job.dedupe_key.as_ref()?})))

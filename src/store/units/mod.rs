@@ -1,10 +1,20 @@
 //! Bodies of the units of work. This folder is compiled twice, once for each driver: `Db` and `Conn` are the
 //! parent's. How to add one: see the module text of `store`.
 
-pub(crate) use super::{Conn, Db};
+pub(crate) use super::{Conn, Db, MANY_WRITERS, serialise_links};
 
 use connector_sdk::{Clock, Timestamp};
 
+pub(crate) mod bulk;
+pub(crate) mod dirty;
+pub(crate) mod identity;
+pub(crate) mod job_lists;
+pub(crate) mod job_outcomes;
+pub(crate) mod jobs;
+pub(crate) mod keys;
+pub(crate) mod links;
+pub(crate) mod rows;
+pub(crate) mod schedules;
 pub(crate) mod settings;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -24,5 +34,16 @@ pub(crate) fn new_id_at(prefix: &str, at: Timestamp) -> String {
 
 /// Every static statement of every unit, for the test that prepares each.
 pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
-    [settings::ALL].concat()
+    [
+        dirty::ALL,
+        identity::ALL,
+        job_lists::ALL,
+        job_outcomes::ALL,
+        jobs::ALL,
+        keys::ALL,
+        links::ALL,
+        schedules::ALL,
+        settings::ALL,
+    ]
+    .concat()
 }

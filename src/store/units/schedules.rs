@@ -74,12 +74,8 @@ pub(crate) async fn claim_tick(
     job: &NewJob,
     now: Timestamp,
 ) -> Result<bool> {
-    let moved = sqlx::query(CLAIM_TICK)
-        .bind(&schedule.0)
-        .bind(us(expected))
-        .bind(us(next))
-        .execute(&mut *c)
-        .await?;
+    let moved =
+        sqlx::query(CLAIM_TICK).bind(&schedule.0).bind(us(expected)).bind(us(next)).execute(&mut *c).await?;
     if moved.rows_affected() == 0 {
         return Ok(false);
     }

@@ -494,8 +494,9 @@ fn error(line: &Line<'_>) -> Parsed<Tree> {
     if tail == ":" && fields.is_empty() {
         return Ok(Tree::Map(vec![(area.unwrap_or_default(), members(&line.below)?)], 0));
     }
-    let parts = split_notes(text)?;
+    // A message alone, with a status or members behind it.
     if !text.starts_with('(')
+        && let Ok(parts) = split_notes(text)
         && (parts.len() > 1 || !line.below.is_empty())
         && let Ok(Tree::Text(message, 0)) = scalar(parts[0])
     {

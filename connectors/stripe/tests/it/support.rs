@@ -60,12 +60,12 @@ pub(crate) fn fill(sandbox: &StripeSandbox) {
         let price = post("/v1/prices", form);
         prices.push((price["id"].as_str().unwrap().to_owned(), product["id"].as_str().unwrap().to_owned()));
     }
-    for n in 0..7 {
+    for (n, (_, product)) in prices.iter().enumerate().take(7) {
         post(
             "/v1/coupons",
             json!({
                 "id": format!("OFF {n}%"), "percent_off": "10", "duration": "forever",
-                "applies_to": {"products": [prices[n].1]},
+                "applies_to": {"products": [product]},
             }),
         );
     }

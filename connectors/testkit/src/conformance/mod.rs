@@ -136,14 +136,17 @@ const PAGES: usize = 10_000;
 
 /// Everything that a full read of a stream gave.
 #[derive(Debug, Default)]
-pub(crate) struct Everything {
-    pub(crate) records: BTreeMap<String, Record>,
+pub struct Everything {
+    /// Records by id, the last reading of each.
+    pub records: BTreeMap<String, Record>,
     /// Every cursor that was handed out, with the partition that it belongs to.
-    pub(crate) cursors: Vec<(Partition, Cursor)>,
+    pub cursors: Vec<(Partition, Cursor)>,
     /// The cursors at the ends of the partitions.
-    pub(crate) ends: Vec<(Partition, Cursor)>,
-    pub(crate) rejected: usize,
-    pub(crate) pages: usize,
+    pub ends: Vec<(Partition, Cursor)>,
+    /// How many items were set aside.
+    pub rejected: usize,
+    /// How many pages there were.
+    pub pages: usize,
 }
 
 impl Everything {
@@ -157,13 +160,21 @@ impl Everything {
         }
     }
 
-    pub(crate) fn ids(&self) -> BTreeSet<String> {
+    /// The ids of the records.
+    #[must_use]
+    pub fn ids(&self) -> BTreeSet<String> {
         self.records.keys().cloned().collect()
     }
 }
 
 /// Reads a stream to its end, as the engine does: every partition, and those that are split off.
-pub(crate) async fn read_all(
+///
+/// # Errors
+/// The first error of any page.
+///
+/// # Panics
+/// When the read does not end.
+pub async fn read_all(
     session: &dyn Session,
     stream: &str,
     mode: ReadMode,

@@ -94,7 +94,7 @@ fn answer(
     let Some(path) = path.strip_prefix("/v1/") else {
         return Err(Refusal::unknown_url(method.as_str(), path));
     };
-    let segments: Vec<String> = path.split('/').map(|s| decoded(s)).collect();
+    let segments: Vec<String> = path.split('/').map(decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let first = segments.first().copied().unwrap_or_default();
     if lock(&inner.not_offered).contains(first) {

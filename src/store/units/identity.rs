@@ -1,0 +1,580 @@
+//! Companies, end users, links by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use connector_sdk::{RecordKey, Timestamp};
+use sqlx::FromRow;
+
+use super::dirty::{self, Marks};
+use super::links::{self, LinkRow, MANUAL, Settled};
+use super::rows::{self, CompanyRow, UserRow};
+use super::{Conn, Db, keys, new_id_at};
+use crate::domain::companies::{Company, CompanyFields, FieldSource, TraitPatch};
+use crate::domain::users::{EndUser, UserFields};
+use crate::domain::{CompanyId, ConnectionId, OrgId, Rank, UserId};
+use crate::store::convert::{clean, key_text, us};
+use crate::store::identity::{
+    CompanyLink, IdentityCounts, LinkState, Listed, Lookup, StoredView, WriteSource,
+};
+use crate::store::traits::{self, Traits};
+use crate::store::{Result, StoreError};
+
+statements! {
+    FIND_COMPANY_BY_ID = "SELECT * FROM companies WHERE org_id = $1 AND id = $2";
+    FIND_COMPANY_BY_EXTERNAL = "SELECT * FROM companies WHERE org_id = $1 AND external_id = $2";
+    LOCK_COMPANY = concat!("SELECT * FROM companies WHERE org_id = $1 AND id = $2", for_update!());
+    LIST_COMPANIES = "SELECT * FROM companies WHERE org_id = $1 AND id > $2 AND ($3 = '' OR search LIKE $3 ESCAPE '\\')
+        ORDER BY id LIMIT $4";
+    RESET_HASH = "UPDATE company_derivations SET inputs_hash = '' WHERE org_id = $1 AND company_id = $2";
+    FIND_USER_BY_ID = "SELECT * FROM end_users WHERE org_id = $1 AND id = $2";
+    FIND_USER_BY_EXTERNAL = "SELECT * FROM end_users WHERE org_id = $1 AND external_id = $2";
+    LOCK_USER = concat!("SELECT * FROM end_users WHERE org_id = $1 AND id = $2", for_update!());
+    LIST_USERS = "SELECT * FROM end_users WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    LIST_USERS_OF = "SELECT * FROM end_users WHERE org_id = $1 AND company_id = $4 AND id > $2 ORDER BY id LIMIT $3";
+    SETTLE_PLACEHOLDER = "UPDATE companies SET placeholder = false WHERE org_id = $1 AND id = $2 AND placeholder";
+    DELETE_USER = "DELETE FROM end_users WHERE org_id = $1 AND id = $2";
+    LIST_LINKS = "SELECT connection_id, party_key, party_label, company_id, state, rule, reason, evidence, updated_at
+        FROM company_links
+        WHERE org_id = $1 AND ($2 = '' OR state = $2) AND ($3 = '' OR company_id = $3)
+            AND (updated_at < $4 OR (updated_at = $4 AND (connection_id, party_key) > ($5, $6)))
+        ORDER BY updated_at DESC, connection_id, party_key LIMIT $7";
+    COUNT_COMPANIES = "SELECT COUNT(*) FROM companies WHERE org_id = $1";
+    COUNT_USERS = "SELECT COUNT(*) FROM end_users WHERE org_id = $1";
+    COUNT_LINKS = "SELECT state, COUNT(*) FROM company_links WHERE org_id = $1 GROUP BY state";
+}
+
+async fn company_row(c: &mut Conn, org: &OrgId, lookup: &Lookup) -> Result<Option<CompanyRow>> {
+    let (sql, text) = match lookup {
+        Lookup::Id(id) => (FIND_COMPANY_BY_ID, id),
+        Lookup::External(id) => (FIND_COMPANY_BY_EXTERNAL, id),
+    };
+    Ok(sqlx::query_as(sql).bind(&org.0).bind(clean(text)).fetch_optional(c).await?)
+}
+
+pub(crate) async fn find_company(c: &mut Conn, org: &OrgId, lookup: &Lookup) -> Result<Option<Company>> {
+    company_row(c, org, lookup).await?.map(CompanyRow::read).transpose()
+}
+
+pub(crate) async fn list_companies(
+    c: &mut Conn,
+    org: &OrgId,
+    search: Option<&str>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Listed<Company>> {
+    let rows: Vec<CompanyRow> = sqlx::query_as(LIST_COMPANIES)
+        .bind(&org.0)
+        .bind(clean(after.unwrap_or_default()))
+        .bind(rows::search_pattern(search))
+        .bind(limit)
+        .fetch_all(c)
+        .await?;
+    let full = is_full(rows.len(), limit);
+    let rows = rows.into_iter().map(CompanyRow::read).collect::<Result<Vec<_>>>()?;
+    Ok(Listed { next: rows.last().filter(|_| full).map(|company| company.id.0.clone()), rows })
+}
+
+fn is_full(len: usize, limit: i64) -> bool {
+    i64::try_from(len).is_ok_and(|len| len >= limit)
+}
+
+/// A caller's id, refused where it could not be stored as it is.
+fn external_id(text: &str) -> Result<String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(StoreError::Invalid("an external id must be text without NUL, and not empty".to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
+/// A concurrent writer made the row first: the unit is run again and finds it.
+fn raced(error: StoreError) -> StoreError {
+    if error.is_unique_violation() {
+        StoreError::Contended { attempts: 1, reason: error.to_string() }
+    } else {
+        error
+    }
+}
+
+pub(crate) async fn put_company(
+    c: &mut Conn,
+    org: &OrgId,
+    lookup: &Lookup,
+    patch: &TraitPatch,
+    source: &WriteSource,
+) -> Result<Company> {
+    let from = FieldSource { rank: source.rank, source: source.source.clone(), at: source.at };
+    let found = match company_row(c, org, lookup).await? {
+        Some(row) => Some((row.placeholder, row.read()?)),
+        None => None,
+    };
+    if super::MANY_WRITERS {
+        // A change of keys decides links: that lock comes before the row's, here as in ingest.
+        let decides_links = match &found {
+            None => true,
+            Some((placeholder, company)) => {
+                let mut after = company.clone();
+                merge_company(&mut after, patch, &from)?;
+                *placeholder || keys::of_company(&after) != keys::of_company(company)
+            }
+        };
+        if decides_links {
+            super::serialise_links(c, org.as_str()).await?;
+        }
+    }
+    let (mut company, placeholder, is_new) = match (found, lookup) {
+        (Some((_, company)), _) => {
+            let id = company.id;
+            let locked: Option<CompanyRow> =
+                sqlx::query_as(LOCK_COMPANY).bind(&org.0).bind(&id.0).fetch_optional(&mut *c).await?;
+            let row = locked.ok_or_else(|| StoreError::Contended {
+                attempts: 1,
+                reason: format!("{id} was removed meanwhile"),
+            })?;
+            let placeholder = row.placeholder;
+            (row.read()?, placeholder, false)
+        }
+        (None, Lookup::Id(id)) => return Err(StoreError::Invalid(format!("there is no company {id}"))),
+        (None, Lookup::External(id)) => (new_company(external_id(id)?, source), false, true),
+    };
+    let changed = merge_company(&mut company, patch, &from)?;
+    if !is_new && !changed.any() && !placeholder {
+        return Ok(company);
+    }
+    company.updated_at = source.at;
+    rows::write_companies(c, org, &[(&company, false)]).await.map_err(raced)?;
+    let mut marks = Marks::new();
+    let changed_keys = keys::replace(c, org, &company).await?;
+    let mut decides = changed_keys.clone();
+    if placeholder {
+        // It has become a real company, which outranks placeholders wherever its keys are named.
+        decides.extend(keys::of_company(&company));
+    }
+    let settled = links::reevaluate(c, org, &decides, source.at).await?;
+    mark_settled(&mut marks, &settled);
+    if is_new || !changed.traits.is_empty() || changed.ranks || !changed_keys.is_empty() {
+        dirty::note(&mut marks, "fields", &company.id.0);
+    }
+    dirty::mark(c, org, &marks, source.at).await?;
+    Ok(company)
+}
+
+fn new_company(external_id: String, source: &WriteSource) -> Company {
+    Company {
+        id: CompanyId(new_id_at(CompanyId::PREFIX, source.at)),
+        external_id: Some(external_id),
+        source: source.source.clone(),
+        fields: CompanyFields::default(),
+        custom_fields: serde_json::Map::new(),
+        context: BTreeMap::new(),
+        provenance: BTreeMap::new(),
+        test: false,
+        created_at: source.at,
+        updated_at: source.at,
+    }
+}
+
+fn merge_company(company: &mut Company, patch: &TraitPatch, from: &FieldSource) -> Result<traits::Changed> {
+    let mut fields = traits::to_map(&company.fields)?;
+    let changed = traits::merge(
+        &mut Traits {
+            fields: &mut fields,
+            custom: &mut company.custom_fields,
+            context: &mut company.context,
+            provenance: &mut company.provenance,
+        },
+        patch,
+        traits::company_kind,
+        from,
+    )?;
+    company.fields = traits::from_map(fields)?;
+    Ok(changed)
+}
+
+/// Companies whose parties changed are dirty for that.
+pub(crate) fn mark_settled(marks: &mut Marks, settled: &Settled) {
+    for company in &settled.companies {
+        dirty::note(marks, "link", company);
+    }
+}
+
+pub(crate) async fn release_company_fields(
+    c: &mut Conn,
+    org: &OrgId,
+    id: &CompanyId,
+    names: &[String],
+    at: Timestamp,
+) -> Result<()> {
+    super::serialise_links(c, org.as_str()).await?;
+    let locked: Option<CompanyRow> =
+        sqlx::query_as(LOCK_COMPANY).bind(&org.0).bind(clean(&id.0)).fetch_optional(&mut *c).await?;
+    let Some(row) = locked else {
+        return Err(StoreError::Invalid(format!("there is no company {id}")));
+    };
+    let placeholder = row.placeholder;
+    let mut company = row.read()?;
+    let mut fields = traits::to_map(&company.fields)?;
+    let mut released = false;
+    for name in names {
+        if company.provenance.get(name).is_none_or(|source| source.rank != Rank::Manual) {
+            continue;
+        }
+        company.provenance.remove(name);
+        match name.strip_prefix("context.") {
+            Some(key) => {
+                company.context.remove(key);
+            }
+            None => {
+                fields.remove(name);
+                company.custom_fields.remove(name);
+            }
+        }
+        released = true;
+    }
+    if !released {
+        return Ok(());
+    }
+    company.fields = traits::from_map(fields)?;
+    company.updated_at = at;
+    rows::write_companies(c, org, &[(&company, placeholder)]).await?;
+    // Equal inputs would leave the derivation as it is: it must write its values once more.
+    sqlx::query(RESET_HASH).bind(&org.0).bind(&company.id.0).execute(&mut *c).await?;
+    let changed = keys::replace(c, org, &company).await?;
+    let settled = links::reevaluate(c, org, &changed, at).await?;
+    let mut marks = Marks::new();
+    mark_settled(&mut marks, &settled);
+    dirty::note(&mut marks, "released", &company.id.0);
+    dirty::mark(c, org, &marks, at).await?;
+    Ok(())
+}
+
+async fn user_row(c: &mut Conn, org: &OrgId, lookup: &Lookup) -> Result<Option<EndUser>> {
+    let (sql, text) = match lookup {
+        Lookup::Id(id) => (FIND_USER_BY_ID, id),
+        Lookup::External(id) => (FIND_USER_BY_EXTERNAL, id),
+    };
+    let row: Option<UserRow> = sqlx::query_as(sql).bind(&org.0).bind(clean(text)).fetch_optional(c).await?;
+    row.map(UserRow::read).transpose()
+}
+
+pub(crate) async fn find_user(c: &mut Conn, org: &OrgId, lookup: &Lookup) -> Result<Option<EndUser>> {
+    user_row(c, org, lookup).await
+}
+
+pub(crate) async fn list_users(
+    c: &mut Conn,
+    org: &OrgId,
+    company: Option<&CompanyId>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Listed<EndUser>> {
+    let after = clean(after.unwrap_or_default());
+    let rows: Vec<UserRow> = match company {
+        Some(company) => {
+            sqlx::query_as(LIST_USERS_OF)
+                .bind(&org.0)
+                .bind(after)
+                .bind(limit)
+                .bind(clean(&company.0))
+                .fetch_all(c)
+                .await?
+        }
+        None => sqlx::query_as(LIST_USERS).bind(&org.0).bind(after).bind(limit).fetch_all(c).await?,
+    };
+    let full = is_full(rows.len(), limit);
+    let rows = rows.into_iter().map(UserRow::read).collect::<Result<Vec<_>>>()?;
+    Ok(Listed { next: rows.last().filter(|_| full).map(|user| user.id.0.clone()), rows })
+}
+
+/// The product saw the user: an identify, not an import.
+const SEEN_BY: &str = "sdk";
+
+pub(crate) async fn put_user(
+    c: &mut Conn,
+    org: &OrgId,
+    lookup: &Lookup,
+    patch: &TraitPatch,
+    company: Option<&CompanyId>,
+    source: &WriteSource,
+) -> Result<EndUser> {
+    let from = FieldSource { rank: source.rank, source: source.source.clone(), at: source.at };
+    let found = user_row(c, org, lookup).await?;
+    if super::MANY_WRITERS {
+        let decides_links = match &found {
+            None => company.is_some(),
+            Some(user) => {
+                let mut after = user.clone();
+                merge_user(&mut after, patch, &from)?;
+                rows::matchable_email(&after) != rows::matchable_email(user)
+                    || (company.is_some() && company != user.company_id.as_ref())
+            }
+        };
+        if decides_links {
+            super::serialise_links(c, org.as_str()).await?;
+        }
+    }
+    let before: Option<EndUser> = match found {
+        Some(user) => {
+            let locked: Option<UserRow> =
+                sqlx::query_as(LOCK_USER).bind(&org.0).bind(&user.id.0).fetch_optional(&mut *c).await?;
+            let row = locked.ok_or_else(|| StoreError::Contended {
+                attempts: 1,
+                reason: format!("{} was deleted meanwhile", user.id),
+            })?;
+            Some(row.read()?)
+        }
+        None => None,
+    };
+    let mut user = match (&before, lookup) {
+        (Some(user), _) => user.clone(),
+        (None, Lookup::Id(id)) => return Err(StoreError::Invalid(format!("there is no user {id}"))),
+        (None, Lookup::External(id)) => new_user(external_id(id)?, source),
+    };
+    merge_user(&mut user, patch, &from)?;
+    if let Some(company) = company {
+        if company_row(c, org, &Lookup::Id(company.0.clone())).await?.is_none() {
+            return Err(StoreError::Invalid(format!("there is no company {company}")));
+        }
+        user.company_id = Some(company.clone());
+    }
+    if source.source == SEEN_BY {
+        user.first_seen = user.first_seen.or(Some(source.at));
+        user.last_seen = user.last_seen.max(Some(source.at));
+    }
+    if before.as_ref() == Some(&user) {
+        return Ok(user);
+    }
+    user.updated_at = source.at;
+    rows::write_user(c, org, &user).await.map_err(raced)?;
+    after_user(c, org, before.as_ref(), Some(&user), source.at).await?;
+    Ok(user)
+}
+
+fn new_user(external_id: String, source: &WriteSource) -> EndUser {
+    EndUser {
+        id: UserId(new_id_at(UserId::PREFIX, source.at)),
+        external_id: Some(external_id),
+        company_id: None,
+        source: source.source.clone(),
+        fields: UserFields::default(),
+        custom_fields: serde_json::Map::new(),
+        context: BTreeMap::new(),
+        provenance: BTreeMap::new(),
+        first_seen: None,
+        last_seen: None,
+        is_test: false,
+        created_at: source.at,
+        updated_at: source.at,
+    }
+}
+
+/// The trait that marks a test user; a browser cannot set it.
+const IS_TEST: &str = "is_test";
+
+fn merge_user(user: &mut EndUser, patch: &TraitPatch, from: &FieldSource) -> Result<traits::Changed> {
+    let mut patch = std::borrow::Cow::Borrowed(patch);
+    if from.rank != Rank::Claimed
+        && let Some(value) = patch.to_mut().traits.remove(IS_TEST)
+    {
+        user.is_test = match value {
+            serde_json::Value::Null => false,
+            serde_json::Value::Bool(flag) => flag,
+            _ => return Err(StoreError::Invalid(format!("{IS_TEST} must be true or false"))),
+        };
+    }
+    let mut fields = traits::to_map(&user.fields)?;
+    let changed = traits::merge(
+        &mut Traits {
+            fields: &mut fields,
+            custom: &mut user.custom_fields,
+            context: &mut user.context,
+            provenance: &mut user.provenance,
+        },
+        &patch,
+        traits::user_kind,
+        from,
+    )?;
+    user.fields = traits::from_map(fields)?;
+    Ok(changed)
+}
+
+/// What a changed, new or deleted user means for companies: their keys, their team, placeholders.
+async fn after_user(
+    c: &mut Conn,
+    org: &OrgId,
+    before: Option<&EndUser>,
+    after: Option<&EndUser>,
+    at: Timestamp,
+) -> Result<()> {
+    let mut marks = Marks::new();
+    let place = |user: Option<&EndUser>| user.and_then(|user| user.company_id.clone());
+    let email = |user: Option<&EndUser>| user.and_then(rows::matchable_email);
+    let (old, new) = (place(before), place(after));
+    let counted = |user: Option<&EndUser>| user.is_some_and(|user| !user.is_test);
+    if old != new || counted(before) != counted(after) {
+        for company in old.iter().chain(&new) {
+            dirty::note(&mut marks, "members", &company.0);
+        }
+    }
+    let mut changed = BTreeSet::new();
+    if (&old, email(before)) != (&new, email(after)) {
+        let id = before.or(after).map(|user| user.id.0.clone()).unwrap_or_default();
+        if let (Some(company), Some(email)) = (&old, email(before)) {
+            changed.extend(keys::drop_email(c, org, &company.0, &email, &id).await?);
+        }
+        if let (Some(company), Some(email)) = (&new, email(after)) {
+            changed.extend(keys::add_email(c, org, &company.0, &email).await?);
+        }
+    }
+    if let Some(company) = new.filter(|company| Some(company) != old.as_ref()) {
+        let settled = sqlx::query(SETTLE_PLACEHOLDER).bind(&org.0).bind(&company.0).execute(&mut *c).await?;
+        if settled.rows_affected() > 0 {
+            let row = company_row(c, org, &Lookup::Id(company.0.clone())).await?;
+            if let Some(row) = row {
+                changed.extend(keys::of_company(&row.read()?));
+            }
+        }
+    }
+    let settled = links::reevaluate(c, org, &changed, at).await?;
+    mark_settled(&mut marks, &settled);
+    dirty::mark(c, org, &marks, at).await?;
+    Ok(())
+}
+
+pub(crate) async fn delete_user(c: &mut Conn, org: &OrgId, id: &UserId, at: Timestamp) -> Result<bool> {
+    super::serialise_links(c, org.as_str()).await?;
+    let Some(user) = user_row(c, org, &Lookup::Id(id.0.clone())).await? else { return Ok(false) };
+    let gone = sqlx::query(DELETE_USER).bind(&org.0).bind(&user.id.0).execute(&mut *c).await?;
+    if gone.rows_affected() == 0 {
+        return Ok(false);
+    }
+    after_user(c, org, Some(&user), None, at).await?;
+    Ok(true)
+}
+
+pub(crate) async fn load_view(
+    c: &mut Conn,
+    org: &OrgId,
+    user: Option<&Lookup>,
+    company: Option<&Lookup>,
+) -> Result<StoredView> {
+    let user = match user {
+        Some(lookup) => user_row(c, org, lookup).await?,
+        None => None,
+    };
+    let lookup = match (company, &user) {
+        (Some(lookup), _) => Some(lookup.clone()),
+        (None, Some(user)) => user.company_id.as_ref().map(|id| Lookup::Id(id.0.clone())),
+        (None, None) => None,
+    };
+    let company = match lookup {
+        Some(lookup) => find_company(c, org, &lookup).await?,
+        None => None,
+    };
+    Ok(StoredView { user, company })
+}
+
+pub(crate) async fn list_links(
+    c: &mut Conn,
+    org: &OrgId,
+    state: Option<LinkState>,
+    company: Option<&CompanyId>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Listed<CompanyLink>> {
+    let (at, connection, party) = match after {
+        None => (i64::MAX, String::new(), String::new()),
+        Some(text) => {
+            let mut parts = text.splitn(3, ' ');
+            let at = parts.next().and_then(|at| at.parse().ok());
+            match (at, parts.next(), parts.next()) {
+                (Some(at), Some(connection), Some(party)) => (at, clean(connection), clean(party)),
+                _ => {
+                    return Err(StoreError::Invalid(
+                        "`after` is not a place in the list of links".to_owned(),
+                    ));
+                }
+            }
+        }
+    };
+    let rows: Vec<LinkRow> = sqlx::query_as(LIST_LINKS)
+        .bind(&org.0)
+        .bind(state.map_or("", links::state_word))
+        .bind(company.map_or(String::new(), |id| clean(&id.0)))
+        .bind(at)
+        .bind(connection)
+        .bind(party)
+        .bind(limit)
+        .fetch_all(c)
+        .await?;
+    let next = rows
+        .last()
+        .filter(|_| is_full(rows.len(), limit))
+        .map(|row| format!("{} {} {}", row.updated_at, row.connection_id, row.party_key));
+    Ok(Listed { rows: rows.into_iter().map(LinkRow::read).collect::<Result<_>>()?, next })
+}
+
+pub(crate) async fn put_manual_link(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    party: &RecordKey,
+    company: Option<&CompanyId>,
+    at: Timestamp,
+) -> Result<Option<CompanyLink>> {
+    super::serialise_links(c, org.as_str()).await?;
+    let key = clean(&key_text(party));
+    let mut found = links::load_links(c, org, &connection.0, std::iter::once(&key)).await?;
+    let Some(row) = found.remove(&key) else { return Ok(None) };
+    let mut changed = BTreeSet::new();
+    if let Some(company) = company {
+        let Some(target) = company_row(c, org, &Lookup::Id(company.0.clone())).await? else {
+            return Err(StoreError::Invalid(format!("there is no company {company}")));
+        };
+        if target.placeholder {
+            sqlx::query(SETTLE_PLACEHOLDER).bind(&org.0).bind(&company.0).execute(&mut *c).await?;
+            changed.extend(keys::of_company(&target.read()?));
+        }
+    }
+    let old = row.company_id.clone();
+    let decided = LinkRow {
+        company_id: company.map(|id| id.0.clone()),
+        state: links::state_word(if company.is_some() { LinkState::Linked } else { LinkState::Unmatched })
+            .to_owned(),
+        rule: Some(MANUAL.to_owned()),
+        reason: company.is_none().then(|| "unlinked by hand".to_owned()),
+        updated_at: us(at),
+        ..row
+    };
+    links::write_links(c, org, std::slice::from_ref(&decided)).await?;
+    let mut settled = Settled::default();
+    if old != decided.company_id {
+        settled.companies.extend(old.clone());
+        settled.companies.extend(decided.company_id.clone());
+        let left: BTreeSet<String> = old.into_iter().collect();
+        changed.extend(links::remove_bare_placeholders(c, org, &left, &mut settled).await?);
+    }
+    settled.companies.extend(links::reevaluate(c, org, &changed, at).await?.companies);
+    let mut marks = Marks::new();
+    mark_settled(&mut marks, &settled);
+    dirty::mark(c, org, &marks, at).await?;
+    decided.read().map(Some)
+}
+
+pub(crate) async fn count_identities(c: &mut Conn, org: &OrgId) -> Result<IdentityCounts> {
+    #[derive(FromRow)]
+    struct ByState(String, i64);
+    let mut counts = IdentityCounts {
+        companies: sqlx::query_scalar::<Db, _>(COUNT_COMPANIES).bind(&org.0).fetch_one(&mut *c).await?,
+        users: sqlx::query_scalar::<Db, _>(COUNT_USERS).bind(&org.0).fetch_one(&mut *c).await?,
+        ..IdentityCounts::default()
+    };
+    let rows: Vec<ByState> = sqlx::query_as(COUNT_LINKS).bind(&org.0).fetch_all(c).await?;
+    for ByState(state, count) in rows {
+        match state.as_str() {
+            "linked" => counts.linked = count,
+            "ambiguous" => counts.ambiguous = count,
+            _ => counts.unmatched += count,
+        }
+    }
+    Ok(counts)
+}

@@ -1,0 +1,684 @@
+//! Who is whose company.
+//!
+//! A link is a function of the party's evidence (its candidates in order, and the company to make when none
+//! matches) and of the companies' keys, whatever came first: evidence is kept, and a change of a key decides
+//! the links again that could depend on it. Companies that were made from parties are placeholders: where a
+//! candidate names a real company too, that one is meant. A link by hand is never decided again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use connector_sdk::Timestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+
+use super::keys::{self, Key};
+use super::{Conn, bulk, new_id_at, rows};
+use crate::domain::companies::{Company, CompanyFields};
+use crate::domain::{CompanyId, OrgId};
+use crate::store::convert::{clean, from_json, json_list, key_text, time, to_json, us};
+use crate::store::identity::{LinkState, NewCompany, PartyObserved};
+use crate::store::{Result, StoreError};
+
+statements! {
+    LOAD_LINKS = concat!("SELECT connection_id, party_key, party_label, company_id, state, rule, reason, evidence,
+            updated_at FROM company_links WHERE org_id = $1 AND connection_id = $2 AND party_key", in_list!("$3"));
+    LOAD_MATCHES = concat!("SELECT k.value, k.company_id, c.placeholder FROM company_keys k
+        JOIN companies c ON c.id = k.company_id
+        WHERE k.org_id = $1 AND k.kind = $2 AND k.value", in_list!("$3"), " ORDER BY k.company_id");
+    LOAD_DEPENDENTS = concat!("SELECT DISTINCT connection_id, party_key FROM link_candidates
+        WHERE org_id = $1 AND kind = $2 AND value", in_list!("$3"));
+    DELETE_CANDIDATES = concat!("DELETE FROM link_candidates WHERE org_id = $1 AND connection_id = $2 AND party_key",
+        in_list!("$3"));
+    PLACEHOLDERS_WITHOUT_LINKS = concat!("SELECT id FROM companies WHERE org_id = $1 AND placeholder AND id",
+        in_list!("$2"), " AND NOT EXISTS (SELECT 1 FROM company_links l WHERE l.company_id = companies.id)
+            AND NOT EXISTS (SELECT 1 FROM end_users u WHERE u.company_id = companies.id)");
+    LOAD_KEYS_OF = concat!("SELECT kind, value FROM company_keys WHERE org_id = $1 AND company_id", in_list!("$2"));
+    DELETE_KEYS_OF = concat!("DELETE FROM company_keys WHERE org_id = $1 AND company_id", in_list!("$2"));
+    DELETE_DIRTY_OF = concat!("DELETE FROM dirty_companies WHERE org_id = $1 AND company_id", in_list!("$2"));
+    DELETE_DERIVATIONS_OF = concat!("DELETE FROM company_derivations WHERE org_id = $1 AND company_id", in_list!("$2"));
+    DELETE_TURNS_OF = concat!("DELETE FROM company_turns WHERE org_id = $1 AND company_id", in_list!("$2"));
+    DELETE_CHANGES_OF = concat!("DELETE FROM field_changes WHERE org_id = $1 AND company_id", in_list!("$2"));
+    DELETE_COMPANIES = concat!("DELETE FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
+}
+
+/// A row of `company_links`.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct LinkRow {
+    pub(crate) connection_id: String,
+    pub(crate) party_key: String,
+    pub(crate) party_label: Option<String>,
+    pub(crate) company_id: Option<String>,
+    pub(crate) state: String,
+    pub(crate) rule: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) evidence: String,
+    pub(crate) updated_at: i64,
+}
+
+/// The rule of a decision by hand.
+pub(crate) const MANUAL: &str = "manual";
+/// The rule of a company that was made from the party.
+const CREATED: &str = "created";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Candidate {
+    rule: String,
+    kind: String,
+    value: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Evidence {
+    candidates: Vec<Candidate>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    create: Option<NewCompany>,
+}
+
+impl Evidence {
+    fn of(party: &PartyObserved) -> Self {
+        let mut seen = HashSet::new();
+        let candidates = party
+            .candidates
+            .iter()
+            .filter_map(|candidate| {
+                let (kind, value) = keys::key(&candidate.key_kind, &candidate.value)?;
+                seen.insert((kind.clone(), value.clone())).then(|| Candidate {
+                    rule: candidate.rule.to_owned(),
+                    kind,
+                    value,
+                })
+            })
+            .collect();
+        Self { candidates, create: party.create.clone() }
+    }
+}
+
+/// A party whose link is to be decided.
+struct Item {
+    connection: String,
+    party: String,
+    label: Option<String>,
+    evidence: Evidence,
+    existing: Option<LinkRow>,
+}
+
+/// A company that a key names, and whether it is a placeholder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Match {
+    company: String,
+    placeholder: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Decision {
+    Linked { company: String, rule: String },
+    Ambiguous { reason: String },
+    Open,
+}
+
+type Matches = HashMap<Key, Vec<Match>>;
+
+/// The first candidate that names exactly one company decides; the first that names several makes the link
+/// ambiguous. Where real companies are named, placeholders do not count.
+fn decide(evidence: &Evidence, matches: &Matches) -> Decision {
+    for candidate in &evidence.candidates {
+        let Some(all) = matches.get(&(candidate.kind.clone(), candidate.value.clone())) else { continue };
+        let real: Vec<&Match> = all.iter().filter(|m| !m.placeholder).collect();
+        let meant = if real.is_empty() { all.iter().collect() } else { real };
+        match meant.as_slice() {
+            [] => {}
+            [one] => {
+                return Decision::Linked { company: one.company.clone(), rule: candidate.rule.clone() };
+            }
+            several => {
+                let names: Vec<&str> = several.iter().take(5).map(|m| m.company.as_str()).collect();
+                let more = if several.len() > 5 {
+                    format!(" and {} more", several.len() - 5)
+                } else {
+                    String::new()
+                };
+                return Decision::Ambiguous {
+                    reason: format!(
+                        "{} {:?} matches {} companies by {}: {}{more}",
+                        candidate.kind,
+                        candidate.value,
+                        several.len(),
+                        candidate.rule,
+                        names.join(", "),
+                    ),
+                };
+            }
+        }
+    }
+    Decision::Open
+}
+
+/// Why nothing matched, for people.
+fn open_reason(evidence: &Evidence) -> String {
+    if evidence.candidates.is_empty() {
+        return "the party carries nothing that a company could be found by".to_owned();
+    }
+    let tried: Vec<String> = evidence
+        .candidates
+        .iter()
+        .take(5)
+        .map(|c| format!("{} {:?} ({})", c.kind, c.value, c.rule))
+        .collect();
+    format!("no company has {}", tried.join(", nor "))
+}
+
+/// What deciding links changed.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// Companies whose parties changed.
+    pub(crate) companies: BTreeSet<String>,
+}
+
+/// Takes parties as a read saw them. Equal evidence costs one look and writes nothing.
+pub(crate) async fn observe(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    parties: &[&PartyObserved],
+    at: Timestamp,
+) -> Result<Settled> {
+    if parties.is_empty() {
+        return Ok(Settled::default());
+    }
+    let mut observed: BTreeMap<String, &PartyObserved> = BTreeMap::new();
+    for party in parties {
+        observed.insert(clean(&key_text(&party.party)), party);
+    }
+    let mut items = changed_items(c, org, connection, &observed).await?;
+    if items.is_empty() {
+        return Ok(Settled::default());
+    }
+    if super::MANY_WRITERS {
+        super::serialise_links(c, org.as_str()).await?;
+        items = changed_items(c, org, connection, &observed).await?;
+    }
+    settle(c, org, items, at).await
+}
+
+/// Parties whose evidence or label differs from the stored one.
+async fn changed_items(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    observed: &BTreeMap<String, &PartyObserved>,
+) -> Result<Vec<Item>> {
+    let mut existing = load_links(c, org, connection, observed.keys()).await?;
+    let mut items = Vec::new();
+    for (party, seen) in observed {
+        let evidence = Evidence::of(seen);
+        let label = seen.label.as_deref().map(clean);
+        let stored = existing.remove(party);
+        if let Some(row) = &stored
+            && row.party_label == label
+            && row.evidence == to_json(&evidence)?
+        {
+            continue;
+        }
+        items.push(Item {
+            connection: connection.to_owned(),
+            party: party.clone(),
+            label,
+            evidence,
+            existing: stored,
+        });
+    }
+    Ok(items)
+}
+
+/// Decides the links again that depend on any of these keys.
+pub(crate) async fn reevaluate(
+    c: &mut Conn,
+    org: &OrgId,
+    changed: &BTreeSet<Key>,
+    at: Timestamp,
+) -> Result<Settled> {
+    if changed.is_empty() {
+        return Ok(Settled::default());
+    }
+    super::serialise_links(c, org.as_str()).await?;
+    let items = dependents(c, org, changed, &HashSet::new()).await?;
+    settle(c, org, items, at).await
+}
+
+/// Links whose evidence names any of the keys, but those already settled in this unit.
+async fn dependents(
+    c: &mut Conn,
+    org: &OrgId,
+    changed: &BTreeSet<Key>,
+    settled: &HashSet<(String, String)>,
+) -> Result<Vec<Item>> {
+    #[derive(FromRow)]
+    struct Party {
+        connection_id: String,
+        party_key: String,
+    }
+    let mut parties: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (kind, values) in by_kind(changed.iter()) {
+        let found: Vec<Party> = sqlx::query_as(LOAD_DEPENDENTS)
+            .bind(&org.0)
+            .bind(kind)
+            .bind(json_list(values))
+            .fetch_all(&mut *c)
+            .await?;
+        for party in found {
+            if !settled.contains(&(party.connection_id.clone(), party.party_key.clone())) {
+                parties.entry(party.connection_id).or_default().insert(party.party_key);
+            }
+        }
+    }
+    let mut items = Vec::new();
+    for (connection, keys) in parties {
+        for (party, row) in load_links(c, org, &connection, keys.iter()).await? {
+            if row.rule.as_deref() == Some(MANUAL) {
+                continue;
+            }
+            items.push(Item {
+                connection: connection.clone(),
+                label: row.party_label.clone(),
+                evidence: from_json("company_links", "evidence", &party, &row.evidence)?,
+                party,
+                existing: Some(row),
+            });
+        }
+    }
+    Ok(items)
+}
+
+fn by_kind<'k>(keys: impl Iterator<Item = &'k Key>) -> BTreeMap<&'k str, BTreeSet<&'k str>> {
+    let mut kinds: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (kind, value) in keys {
+        kinds.entry(kind).or_default().insert(value);
+    }
+    kinds
+}
+
+/// Links of parties of a connection, by party.
+pub(crate) async fn load_links<'k>(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    parties: impl Iterator<Item = &'k String>,
+) -> Result<BTreeMap<String, LinkRow>> {
+    let rows: Vec<LinkRow> = sqlx::query_as(LOAD_LINKS)
+        .bind(&org.0)
+        .bind(connection)
+        .bind(json_list(parties))
+        .fetch_all(c)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.party_key.clone(), row)).collect())
+}
+
+/// Decides, writes, removes placeholders that nothing hangs on any more, and goes on with the links that
+/// depend on the keys that came or went thereby.
+async fn settle(c: &mut Conn, org: &OrgId, first: Vec<Item>, at: Timestamp) -> Result<Settled> {
+    let mut settled = Settled::default();
+    let mut done = HashSet::new();
+    let mut items = first;
+    while !items.is_empty() {
+        let changed = settle_round(c, org, &items, &mut settled, at).await?;
+        done.extend(items.into_iter().map(|item| (item.connection, item.party)));
+        items = if changed.is_empty() { Vec::new() } else { dependents(c, org, &changed, &done).await? };
+    }
+    Ok(settled)
+}
+
+async fn settle_round(
+    c: &mut Conn,
+    org: &OrgId,
+    items: &[Item],
+    settled: &mut Settled,
+    at: Timestamp,
+) -> Result<BTreeSet<Key>> {
+    let mut matches = load_matches(c, org, items).await?;
+    let mut created: Vec<Company> = Vec::new();
+    let mut links: Vec<LinkRow> = Vec::new();
+    let mut left: BTreeSet<String> = BTreeSet::new();
+    for item in items {
+        let evidence = to_json(&item.evidence)?;
+        let existing = item.existing.as_ref();
+        if let Some(row) = existing
+            && row.rule.as_deref() == Some(MANUAL)
+        {
+            // By hand: only what it was decided from is kept up to date.
+            links.push(LinkRow { party_label: item.label.clone(), evidence, ..row.clone() });
+            continue;
+        }
+        let own = existing.and_then(|row| row.company_id.clone());
+        let (state, company, rule, reason) = match decide(&item.evidence, &matches) {
+            Decision::Linked { company, rule } => {
+                // A party that is found where it already is keeps the rule that brought it there.
+                let rule = match existing {
+                    Some(row) if row.company_id.as_deref() == Some(&*company) => {
+                        row.rule.clone().unwrap_or(rule)
+                    }
+                    _ => rule,
+                };
+                (LinkState::Linked, Some(company), Some(rule), None)
+            }
+            Decision::Ambiguous { reason } => (LinkState::Ambiguous, None, None, Some(reason)),
+            Decision::Open => match (existing, &item.evidence.create) {
+                (Some(row), _) if row.rule.as_deref() == Some(CREATED) && own.is_some() => {
+                    (LinkState::Linked, own.clone(), row.rule.clone(), None)
+                }
+                (_, Some(new)) => {
+                    let company = placeholder(new, at);
+                    for key in keys::of_company(&company) {
+                        matches
+                            .entry(key)
+                            .or_default()
+                            .push(Match { company: company.id.0.clone(), placeholder: true });
+                    }
+                    let id = company.id.0.clone();
+                    created.push(company);
+                    (LinkState::Linked, Some(id), Some(CREATED.to_owned()), None)
+                }
+                (_, None) => (LinkState::Unmatched, None, None, Some(open_reason(&item.evidence))),
+            },
+        };
+        if own != company {
+            settled.companies.extend(own.clone());
+            settled.companies.extend(company.clone());
+            left.extend(own);
+        }
+        let row = LinkRow {
+            connection_id: item.connection.clone(),
+            party_key: item.party.clone(),
+            party_label: item.label.clone(),
+            company_id: company,
+            state: state_word(state).to_owned(),
+            rule,
+            reason,
+            evidence,
+            updated_at: us(at),
+        };
+        match existing {
+            Some(old)
+                if same_decision(old, &row)
+                    && old.evidence == row.evidence
+                    && old.party_label == row.party_label => {}
+            // When it was last decided: not when a label changed.
+            Some(old) if same_decision(old, &row) => {
+                links.push(LinkRow { updated_at: old.updated_at, ..row })
+            }
+            _ => links.push(row),
+        }
+    }
+    let mut changed = make_placeholders(c, org, &created).await?;
+    write_links(c, org, &links).await?;
+    write_candidates(c, org, items).await?;
+    changed.extend(remove_bare_placeholders(c, org, &left, settled).await?);
+    Ok(changed)
+}
+
+fn same_decision(a: &LinkRow, b: &LinkRow) -> bool {
+    (&a.company_id, &a.state, &a.rule, &a.reason) == (&b.company_id, &b.state, &b.rule, &b.reason)
+}
+
+/// The stored word of a state.
+pub(crate) fn state_word(state: LinkState) -> &'static str {
+    match state {
+        LinkState::Linked => "linked",
+        LinkState::Unmatched => "unmatched",
+        LinkState::Ambiguous => "ambiguous",
+    }
+}
+
+async fn load_matches(c: &mut Conn, org: &OrgId, items: &[Item]) -> Result<Matches> {
+    #[derive(FromRow)]
+    struct Row {
+        value: String,
+        company_id: String,
+        placeholder: bool,
+    }
+    let wanted: BTreeSet<Key> = items
+        .iter()
+        .flat_map(|item| &item.evidence.candidates)
+        .map(|candidate| (candidate.kind.clone(), candidate.value.clone()))
+        .collect();
+    let mut matches = Matches::new();
+    for (kind, values) in by_kind(wanted.iter()) {
+        let rows: Vec<Row> = sqlx::query_as(LOAD_MATCHES)
+            .bind(&org.0)
+            .bind(kind)
+            .bind(json_list(values))
+            .fetch_all(&mut *c)
+            .await?;
+        for row in rows {
+            matches
+                .entry((kind.to_owned(), row.value))
+                .or_default()
+                .push(Match { company: row.company_id, placeholder: row.placeholder });
+        }
+    }
+    Ok(matches)
+}
+
+fn placeholder(new: &NewCompany, at: Timestamp) -> Company {
+    Company {
+        id: CompanyId(new_id_at(CompanyId::PREFIX, at)),
+        external_id: None,
+        source: new.source.clone(),
+        fields: CompanyFields {
+            name: new.name.clone(),
+            domain: new.domain.as_deref().and_then(crate::domain::keys::domain),
+            ..CompanyFields::default()
+        },
+        custom_fields: serde_json::Map::new(),
+        context: BTreeMap::new(),
+        provenance: BTreeMap::new(),
+        test: false,
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+async fn make_placeholders(c: &mut Conn, org: &OrgId, created: &[Company]) -> Result<BTreeSet<Key>> {
+    let companies: Vec<(&Company, bool)> = created.iter().map(|company| (company, true)).collect();
+    rows::write_companies(c, org, &companies).await?;
+    let fresh: Vec<(Key, String)> = created
+        .iter()
+        .flat_map(|company| keys::of_company(company).into_iter().map(|key| (key, company.id.0.clone())))
+        .collect();
+    keys::insert(c, org, &fresh).await?;
+    Ok(fresh.into_iter().map(|(key, _)| key).collect())
+}
+
+/// Makes or replaces link rows.
+pub(crate) async fn write_links(c: &mut Conn, org: &OrgId, links: &[LinkRow]) -> Result<()> {
+    bulk::insert(
+        c,
+        "INSERT INTO company_links (org_id, connection_id, party_key, party_label, company_id, state, rule, \
+         reason, evidence, updated_at)",
+        links,
+        "ON CONFLICT (connection_id, party_key) DO UPDATE SET party_label = excluded.party_label, \
+         company_id = excluded.company_id, state = excluded.state, rule = excluded.rule, \
+         reason = excluded.reason, evidence = excluded.evidence, updated_at = excluded.updated_at",
+        |row, x| {
+            row.push_bind(&org.0)
+                .push_bind(&x.connection_id)
+                .push_bind(&x.party_key)
+                .push_bind(&x.party_label)
+                .push_bind(&x.company_id)
+                .push_bind(&x.state)
+                .push_bind(&x.rule)
+                .push_bind(&x.reason)
+                .push_bind(&x.evidence)
+                .push_bind(x.updated_at);
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// Brings the reverse of the evidence in step, for parties whose evidence changed.
+async fn write_candidates(c: &mut Conn, org: &OrgId, items: &[Item]) -> Result<()> {
+    let mut stale: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut fresh: Vec<(&Item, &Candidate)> = Vec::new();
+    for item in items {
+        if let Some(old) = &item.existing {
+            if old.evidence == to_json(&item.evidence)? {
+                continue;
+            }
+            stale.entry(&item.connection).or_default().push(&item.party);
+        }
+        fresh.extend(item.evidence.candidates.iter().map(|candidate| (item, candidate)));
+    }
+    for (connection, parties) in stale {
+        sqlx::query(DELETE_CANDIDATES)
+            .bind(&org.0)
+            .bind(connection)
+            .bind(json_list(parties))
+            .execute(&mut *c)
+            .await?;
+    }
+    bulk::insert(
+        c,
+        "INSERT INTO link_candidates (org_id, kind, value, connection_id, party_key)",
+        &fresh,
+        "ON CONFLICT (org_id, kind, value, connection_id, party_key) DO NOTHING",
+        |row, (item, candidate)| {
+            row.push_bind(&org.0)
+                .push_bind(&candidate.kind)
+                .push_bind(&candidate.value)
+                .push_bind(&item.connection)
+                .push_bind(&item.party);
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// Removes those of the companies that are placeholders without parties and users. Answers their keys.
+pub(crate) async fn remove_bare_placeholders(
+    c: &mut Conn,
+    org: &OrgId,
+    left: &BTreeSet<String>,
+    settled: &mut Settled,
+) -> Result<BTreeSet<Key>> {
+    #[derive(FromRow)]
+    struct KeyRow {
+        kind: String,
+        value: String,
+    }
+    if left.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let bare: Vec<String> = sqlx::query_scalar(PLACEHOLDERS_WITHOUT_LINKS)
+        .bind(&org.0)
+        .bind(json_list(left))
+        .fetch_all(&mut *c)
+        .await?;
+    if bare.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let list = json_list(&bare);
+    let keys: Vec<KeyRow> = sqlx::query_as(LOAD_KEYS_OF).bind(&org.0).bind(&list).fetch_all(&mut *c).await?;
+    for sql in [
+        DELETE_KEYS_OF,
+        DELETE_DIRTY_OF,
+        DELETE_DERIVATIONS_OF,
+        DELETE_TURNS_OF,
+        DELETE_CHANGES_OF,
+        DELETE_COMPANIES,
+    ] {
+        sqlx::query(sql).bind(&org.0).bind(&list).execute(&mut *c).await?;
+    }
+    for id in &bare {
+        settled.companies.remove(id);
+    }
+    Ok(keys.into_iter().map(|row| (row.kind, row.value)).collect())
+}
+
+impl LinkRow {
+    /// The link as the trait gives it.
+    pub(crate) fn read(self) -> Result<crate::store::identity::CompanyLink> {
+        let state = match self.state.as_str() {
+            "linked" => LinkState::Linked,
+            "unmatched" => LinkState::Unmatched,
+            "ambiguous" => LinkState::Ambiguous,
+            other => {
+                return Err(StoreError::Inconsistent {
+                    table: "company_links",
+                    column: "state",
+                    row: self.party_key,
+                    reason: format!("{other:?} is no state"),
+                });
+            }
+        };
+        Ok(crate::store::identity::CompanyLink {
+            connection_id: self.connection_id.into(),
+            party: crate::store::convert::key_of(&self.party_key),
+            party_label: self.party_label,
+            company_id: self.company_id.map(Into::into),
+            state,
+            rule: self.rule,
+            reason: self.reason,
+            updated_at: time(self.updated_at),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(rows: &[(&str, &str, &str, bool)]) -> Matches {
+        let mut map = Matches::new();
+        for (kind, value, company, placeholder) in rows {
+            map.entry(((*kind).to_owned(), (*value).to_owned()))
+                .or_default()
+                .push(Match { company: (*company).to_owned(), placeholder: *placeholder });
+        }
+        map
+    }
+
+    fn evidence(candidates: &[(&str, &str, &str)]) -> Evidence {
+        Evidence {
+            candidates: candidates
+                .iter()
+                .map(|(rule, kind, value)| Candidate {
+                    rule: (*rule).into(),
+                    kind: (*kind).into(),
+                    value: (*value).into(),
+                })
+                .collect(),
+            create: None,
+        }
+    }
+
+    #[test]
+    fn the_first_candidate_that_matches_decides() {
+        let wanted = evidence(&[("metadata", "external_id", "a"), ("domain", "domain", "x.com")]);
+        let only_domain = matches(&[("domain", "x.com", "cmp_2", false)]);
+        assert_eq!(
+            decide(&wanted, &only_domain),
+            Decision::Linked { company: "cmp_2".into(), rule: "domain".into() }
+        );
+        let both = matches(&[("domain", "x.com", "cmp_2", false), ("external_id", "a", "cmp_1", false)]);
+        assert_eq!(
+            decide(&wanted, &both),
+            Decision::Linked { company: "cmp_1".into(), rule: "metadata".into() }
+        );
+        assert_eq!(decide(&wanted, &Matches::new()), Decision::Open);
+    }
+
+    #[test]
+    fn several_make_it_ambiguous_and_are_named_but_placeholders_give_way() {
+        let wanted = evidence(&[("domain", "domain", "x.com")]);
+        let real = matches(&[("domain", "x.com", "cmp_1", false), ("domain", "x.com", "cmp_2", true)]);
+        assert_eq!(
+            decide(&wanted, &real),
+            Decision::Linked { company: "cmp_1".into(), rule: "domain".into() }
+        );
+        let two = matches(&[("domain", "x.com", "cmp_1", false), ("domain", "x.com", "cmp_2", false)]);
+        match decide(&wanted, &two) {
+            Decision::Ambiguous { reason } => assert!(reason.contains("cmp_1") && reason.contains("cmp_2")),
+            other => panic!("{other:?}"),
+        }
+    }
+}

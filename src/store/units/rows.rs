@@ -1,0 +1,342 @@
+//! Companies and users as rows.
+
+use std::collections::BTreeMap;
+
+use sqlx::FromRow;
+
+use super::{Conn, bulk, keys};
+use crate::domain::companies::{Company, CompanyFields};
+use crate::domain::users::{EndUser, UserFields};
+use crate::domain::{OrgId, Rank};
+use crate::store::Result;
+use crate::store::convert::{clean, from_json, time, to_json, us};
+
+/// A row of `companies`.
+#[derive(FromRow)]
+pub(crate) struct CompanyRow {
+    id: String,
+    external_id: Option<String>,
+    source: String,
+    pub(crate) placeholder: bool,
+    name: Option<String>,
+    domain: Option<String>,
+    industry: Option<String>,
+    plan: Option<String>,
+    employee_count: Option<i64>,
+    signed_up_at: Option<i64>,
+    renewal_status: Option<String>,
+    renewal_date: Option<String>,
+    contract_term: Option<String>,
+    contract_term_months: Option<i64>,
+    payment_terms: Option<String>,
+    on_contract: Option<bool>,
+    mrr_minor: Option<i64>,
+    arr_minor: Option<i64>,
+    mrr_currency: Option<String>,
+    team_size: Option<i64>,
+    health_score: Option<i64>,
+    last_contacted_at: Option<i64>,
+    custom_fields: String,
+    context: String,
+    provenance: String,
+    test: bool,
+    created_at: i64,
+    updated_at: i64,
+}
+
+fn read_date(table: &'static str, row: &str, text: Option<String>) -> Result<Option<chrono::NaiveDate>> {
+    text.map(|text| from_json(table, "renewal_date", row, &format!("\"{text}\""))).transpose()
+}
+
+impl CompanyRow {
+    pub(crate) fn read(self) -> Result<Company> {
+        let row = &self.id;
+        Ok(Company {
+            custom_fields: from_json("companies", "custom_fields", row, &self.custom_fields)?,
+            context: from_json("companies", "context", row, &self.context)?,
+            provenance: from_json("companies", "provenance", row, &self.provenance)?,
+            fields: CompanyFields {
+                renewal_date: read_date("companies", row, self.renewal_date)?,
+                name: self.name,
+                domain: self.domain,
+                industry: self.industry,
+                plan: self.plan,
+                employee_count: self.employee_count,
+                signed_up_at: self.signed_up_at.map(time),
+                renewal_status: self.renewal_status,
+                contract_term: self.contract_term,
+                contract_term_months: self.contract_term_months,
+                payment_terms: self.payment_terms,
+                on_contract: self.on_contract,
+                mrr_minor: self.mrr_minor,
+                arr_minor: self.arr_minor,
+                mrr_currency: self.mrr_currency,
+                team_size: self.team_size,
+                health_score: self.health_score,
+                last_contacted_at: self.last_contacted_at.map(time),
+            },
+            id: self.id.into(),
+            external_id: self.external_id,
+            source: self.source,
+            test: self.test,
+            created_at: time(self.created_at),
+            updated_at: time(self.updated_at),
+        })
+    }
+}
+
+/// What `list_companies` searches: lower-case words, each with a space before it.
+fn search_text(company: &Company) -> String {
+    let parts =
+        [company.fields.name.as_deref(), company.fields.domain.as_deref(), company.external_id.as_deref()];
+    let mut text = String::new();
+    for word in parts.into_iter().flatten().flat_map(str::split_whitespace) {
+        text.push(' ');
+        text.push_str(&word.to_lowercase());
+    }
+    clean(&text)
+}
+
+/// The pattern that finds a beginning of a word in [`search_text`]; empty for no search.
+pub(crate) fn search_pattern(search: Option<&str>) -> String {
+    let words: Vec<String> = search.unwrap_or_default().split_whitespace().map(str::to_lowercase).collect();
+    if words.is_empty() {
+        return String::new();
+    }
+    let mut pattern = String::from("% ");
+    for ch in clean(&words.join(" ")).chars() {
+        if matches!(ch, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(ch);
+    }
+    pattern.push('%');
+    pattern
+}
+
+struct CompanyTexts<'a> {
+    company: &'a Company,
+    placeholder: bool,
+    custom_fields: String,
+    context: String,
+    provenance: String,
+}
+
+/// Makes or replaces companies, whole rows.
+pub(crate) async fn write_companies(c: &mut Conn, org: &OrgId, companies: &[(&Company, bool)]) -> Result<()> {
+    let rows = companies
+        .iter()
+        .map(|(company, placeholder)| {
+            Ok(CompanyTexts {
+                company,
+                placeholder: *placeholder,
+                custom_fields: to_json(&company.custom_fields)?,
+                context: to_json(&company.context)?,
+                provenance: to_json(&company.provenance)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    bulk::insert(
+        c,
+        "INSERT INTO companies (id, org_id, external_id, source, placeholder, name, domain, industry, plan, \
+         employee_count, signed_up_at, renewal_status, renewal_date, contract_term, contract_term_months, \
+         payment_terms, on_contract, mrr_minor, arr_minor, mrr_currency, team_size, health_score, \
+         last_contacted_at, custom_fields, context, provenance, test, search, created_at, updated_at)",
+        &rows,
+        "ON CONFLICT (id) DO UPDATE SET external_id = excluded.external_id, placeholder = excluded.placeholder, \
+         name = excluded.name, domain = excluded.domain, industry = excluded.industry, plan = excluded.plan, \
+         employee_count = excluded.employee_count, signed_up_at = excluded.signed_up_at, \
+         renewal_status = excluded.renewal_status, renewal_date = excluded.renewal_date, \
+         contract_term = excluded.contract_term, contract_term_months = excluded.contract_term_months, \
+         payment_terms = excluded.payment_terms, on_contract = excluded.on_contract, \
+         mrr_minor = excluded.mrr_minor, arr_minor = excluded.arr_minor, mrr_currency = excluded.mrr_currency, \
+         team_size = excluded.team_size, health_score = excluded.health_score, \
+         last_contacted_at = excluded.last_contacted_at, custom_fields = excluded.custom_fields, \
+         context = excluded.context, provenance = excluded.provenance, test = excluded.test, \
+         search = excluded.search, updated_at = excluded.updated_at",
+        |row, x| {
+            let f = &x.company.fields;
+            row.push_bind(&x.company.id.0)
+                .push_bind(&org.0)
+                .push_bind(x.company.external_id.as_deref())
+                .push_bind(&x.company.source)
+                .push_bind(x.placeholder)
+                .push_bind(f.name.as_deref().map(clean))
+                .push_bind(f.domain.as_deref().map(clean))
+                .push_bind(f.industry.as_deref().map(clean))
+                .push_bind(f.plan.as_deref().map(clean))
+                .push_bind(f.employee_count)
+                .push_bind(f.signed_up_at.map(us))
+                .push_bind(f.renewal_status.as_deref().map(clean))
+                .push_bind(f.renewal_date.map(|day| day.to_string()))
+                .push_bind(f.contract_term.as_deref().map(clean))
+                .push_bind(f.contract_term_months)
+                .push_bind(f.payment_terms.as_deref().map(clean))
+                .push_bind(f.on_contract)
+                .push_bind(f.mrr_minor)
+                .push_bind(f.arr_minor)
+                .push_bind(f.mrr_currency.as_deref().map(clean))
+                .push_bind(f.team_size)
+                .push_bind(f.health_score)
+                .push_bind(f.last_contacted_at.map(us))
+                .push_bind(&x.custom_fields)
+                .push_bind(&x.context)
+                .push_bind(&x.provenance)
+                .push_bind(x.company.test)
+                .push_bind(search_text(x.company))
+                .push_bind(us(x.company.created_at))
+                .push_bind(us(x.company.updated_at));
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// A row of `end_users`.
+#[derive(FromRow)]
+pub(crate) struct UserRow {
+    id: String,
+    external_id: Option<String>,
+    company_id: Option<String>,
+    source: String,
+    name: Option<String>,
+    email: Option<String>,
+    signed_up_at: Option<i64>,
+    renewal_status: Option<String>,
+    renewal_date: Option<String>,
+    contract_term: Option<String>,
+    payment_terms: Option<String>,
+    on_contract: Option<bool>,
+    mrr_minor: Option<i64>,
+    arr_minor: Option<i64>,
+    mrr_currency: Option<String>,
+    custom_fields: String,
+    context: String,
+    provenance: String,
+    first_seen: Option<i64>,
+    last_seen: Option<i64>,
+    is_test: bool,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl UserRow {
+    pub(crate) fn read(self) -> Result<EndUser> {
+        let row = &self.id;
+        Ok(EndUser {
+            custom_fields: from_json("end_users", "custom_fields", row, &self.custom_fields)?,
+            context: from_json("end_users", "context", row, &self.context)?,
+            provenance: from_json("end_users", "provenance", row, &self.provenance)?,
+            fields: UserFields {
+                renewal_date: read_date("end_users", row, self.renewal_date)?,
+                name: self.name,
+                email: self.email,
+                signed_up_at: self.signed_up_at.map(time),
+                renewal_status: self.renewal_status,
+                contract_term: self.contract_term,
+                payment_terms: self.payment_terms,
+                on_contract: self.on_contract,
+                mrr_minor: self.mrr_minor,
+                arr_minor: self.arr_minor,
+                mrr_currency: self.mrr_currency,
+            },
+            id: self.id.into(),
+            external_id: self.external_id,
+            company_id: self.company_id.map(Into::into),
+            source: self.source,
+            first_seen: self.first_seen.map(time),
+            last_seen: self.last_seen.map(time),
+            is_test: self.is_test,
+            created_at: time(self.created_at),
+            updated_at: time(self.updated_at),
+        })
+    }
+}
+
+/// The address by which a party may find the user's company.
+pub(crate) fn matchable_email(user: &EndUser) -> Option<String> {
+    if user.provenance.get("email").is_some_and(|source| source.rank == Rank::Claimed) {
+        return None;
+    }
+    user.fields.email.as_deref().and_then(|email| keys::key("email", email)).map(|(_, value)| value)
+}
+
+/// Makes or replaces a user, the whole row.
+pub(crate) async fn write_user(c: &mut Conn, org: &OrgId, user: &EndUser) -> Result<()> {
+    let (custom_fields, context, provenance) =
+        (to_json(&user.custom_fields)?, to_json(&user.context)?, to_json(&user.provenance)?);
+    bulk::insert(
+        c,
+        "INSERT INTO end_users (id, org_id, external_id, company_id, source, name, email, matchable_email, \
+         signed_up_at, renewal_status, renewal_date, contract_term, payment_terms, on_contract, mrr_minor, \
+         arr_minor, mrr_currency, custom_fields, context, provenance, first_seen, last_seen, is_test, created_at, updated_at)",
+        &[user],
+        "ON CONFLICT (id) DO UPDATE SET external_id = excluded.external_id, company_id = excluded.company_id, \
+         name = excluded.name, email = excluded.email, matchable_email = excluded.matchable_email, \
+         signed_up_at = excluded.signed_up_at, renewal_status = excluded.renewal_status, \
+         renewal_date = excluded.renewal_date, contract_term = excluded.contract_term, payment_terms = excluded.payment_terms, \
+         on_contract = excluded.on_contract, mrr_minor = excluded.mrr_minor, arr_minor = excluded.arr_minor, \
+         mrr_currency = excluded.mrr_currency, custom_fields = excluded.custom_fields, \
+         context = excluded.context, provenance = excluded.provenance, first_seen = excluded.first_seen, \
+         last_seen = excluded.last_seen, is_test = excluded.is_test, updated_at = excluded.updated_at",
+        |row, x| {
+            let f = &x.fields;
+            row.push_bind(&x.id.0)
+                .push_bind(&org.0)
+                .push_bind(x.external_id.as_deref())
+                .push_bind(x.company_id.as_ref().map(|id| &id.0))
+                .push_bind(&x.source)
+                .push_bind(f.name.as_deref().map(clean))
+                .push_bind(f.email.as_deref().map(clean))
+                .push_bind(matchable_email(x))
+                .push_bind(f.signed_up_at.map(us))
+                .push_bind(f.renewal_status.as_deref().map(clean))
+                .push_bind(f.renewal_date.map(|day| day.to_string()))
+                .push_bind(f.contract_term.as_deref().map(clean))
+                .push_bind(f.payment_terms.as_deref().map(clean))
+                .push_bind(f.on_contract)
+                .push_bind(f.mrr_minor)
+                .push_bind(f.arr_minor)
+                .push_bind(f.mrr_currency.as_deref().map(clean))
+                .push_bind(&custom_fields)
+                .push_bind(&context)
+                .push_bind(&provenance)
+                .push_bind(x.first_seen.map(us))
+                .push_bind(x.last_seen.map(us))
+                .push_bind(x.is_test)
+                .push_bind(us(x.created_at))
+                .push_bind(us(x.updated_at));
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// Companies by id.
+pub(crate) async fn load_companies(
+    c: &mut Conn,
+    sql: &'static str,
+    org: &OrgId,
+    ids: &str,
+) -> Result<BTreeMap<String, (Company, bool)>> {
+    let rows: Vec<CompanyRow> = sqlx::query_as(sql).bind(&org.0).bind(ids).fetch_all(c).await?;
+    rows.into_iter()
+        .map(|row| {
+            let placeholder = row.placeholder;
+            row.read().map(|company| (company.id.0.clone(), (company, placeholder)))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::search_pattern;
+
+    #[test]
+    fn a_search_is_taken_literally() {
+        assert_eq!(search_pattern(None), "");
+        assert_eq!(search_pattern(Some("  ")), "");
+        assert_eq!(search_pattern(Some("Acme  Co")), "% acme co%");
+        assert_eq!(search_pattern(Some("50%_\\")), "% 50\\%\\_\\\\%");
+    }
+}
