@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one module an area.
+#![cfg(test)]
 
 mod billing_cases;
 mod billing_rules;
