@@ -3,11 +3,8 @@
 mod billing_cases;
 mod billing_rules;
 mod http_base;
-mod localstripe;
-mod billing_rules;
 mod jobs;
-#![cfg(test)]
-
+mod localstripe;
 mod prompt;
 mod render_cases;
 mod store;
