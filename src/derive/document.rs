@@ -200,7 +200,7 @@ pub struct Derivation {
     pub test: bool,
     /// The values.
     pub values: Values,
-    /// Why each value is what it is.
+    /// Why values are what they are; ask [`Derivation::why`], for values that always have the same reason share it.
     pub provenance: BTreeMap<String, Provenance>,
     /// The sum behind the MRR.
     pub mrr: MrrBreakdown,
@@ -212,6 +212,26 @@ pub struct Derivation {
     pub subscriptions: Vec<SubscriptionState>,
     /// The first instant at which time alone may change a value.
     pub next_turn: Option<Timestamp>,
+}
+
+impl Derivation {
+    /// Why a value is what it is.
+    pub fn why(&self, field: &str) -> Option<&Provenance> {
+        let shared = match field {
+            "contract_term" | "contract_term_months" | "payment_terms" | "on_contract" | "renewal_source" => {
+                "renewal_date"
+            }
+            "delinquent" => "subscription_status",
+            "last_payment_date" | "ltv_currency" | "ltv_by_currency" => "ltv_minor",
+            "mrr_by_currency" | "mrr_incomplete" | "mixed_currency" => "mrr_minor",
+            "renewed_on" => "renewal_status",
+            "last_plan" => "plan",
+            _ => field,
+        };
+        // A value that a person entered has its own reason, and lends it to no other.
+        let own = self.provenance.get(field);
+        own.or_else(|| self.provenance.get(shared).filter(|p| p.rule != "manual"))
+    }
 }
 
 /// A subscription, as the prompt may show it.

@@ -50,7 +50,7 @@ fn write(d: &Derivation, out: &mut String) -> std::fmt::Result {
     writeln!(out)?;
     let Ok(Value::Object(values)) = serde_json::to_value(v) else { return Ok(()) };
     for (field, value) in &values {
-        let Some(p) = d.provenance.get(field) else {
+        let Some(p) = d.why(field) else {
             writeln!(out, "{field}: {value}")?;
             continue;
         };

@@ -98,11 +98,8 @@ pub(super) fn of(
     put(&["monthly_spend_minor"], &rule("R14", counting()));
     put(&["plan"], &plan);
     put(&["ltv_minor"], &ltv);
-    put(&["last_payment_date"], &rule("R11", Vec::new()));
-    put(&["subscription_status", "delinquent"], &rule("R8", all.iter().map(|v| v.of.record())));
+    put(&["subscription_status"], &rule("R8", all.iter().map(|v| v.of.record())));
     put(&["renewal_date"], &dates);
-    let term = Provenance { losers: Vec::new(), ..dates };
-    put(&["contract_term", "contract_term_months", "on_contract", "payment_terms"], &term);
     put(&["renewal_status"], &status);
     put(&["team_size"], &rule("R15", Vec::new()));
 

@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{OriginalUri, Path, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use connector_sdk::{Clock, RawRequest};
 use serde_json::json;
 
 use crate::domain::ConnectionId;
+use crate::http::ApiError;
+use crate::http::extract::RawBody;
 use crate::telemetry::metric;
 use crate::webhooks::inbox::{Inbox, Refusal};
 
@@ -44,8 +45,8 @@ async fn to_connection(
     method: Method,
     uri: OriginalUri,
     headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+    RawBody(body): RawBody,
+) -> Result<Response, ApiError> {
     let connection = ConnectionId(connection);
     webhooks.take(&connector, &connection, &method, &uri, &headers, &body).await
 }
@@ -56,11 +57,11 @@ async fn to_only_connection(
     method: Method,
     uri: OriginalUri,
     headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+    RawBody(body): RawBody,
+) -> Result<Response, ApiError> {
     match webhooks.inbox.only_connection(&connector).await {
         Ok(connection) => webhooks.take(&connector, &connection, &method, &uri, &headers, &body).await,
-        Err(refusal) => refuse(&connector, &refusal),
+        Err(refusal) => Err(refuse(&connector, &refusal)),
     }
 }
 
@@ -72,8 +73,8 @@ impl Webhooks {
         method: &Method,
         uri: &OriginalUri,
         headers: &HeaderMap,
-        body: &Bytes,
-    ) -> Response {
+        body: &[u8],
+    ) -> Result<Response, ApiError> {
         let path = uri.0.path_and_query().map_or("/", |p| p.as_str());
         let url = format!("{}{path}", self.public_url);
         let request =
@@ -82,39 +83,37 @@ impl Webhooks {
             Ok(receipt) => {
                 count(connector, "stored", receipt.stored);
                 count(connector, "duplicate", receipt.duplicates);
-                (StatusCode::OK, axum::Json(json!({ "received": true }))).into_response()
+                Ok((StatusCode::OK, axum::Json(json!({ "received": true }))).into_response())
             }
-            Err(refusal) => refuse(connector, &refusal),
+            Err(refusal) => Err(refuse(connector, &refusal)),
         }
     }
 }
 
-fn refuse(connector: &str, refusal: &Refusal) -> Response {
-    let (status, code, outcome) = match refusal {
-        Refusal::UnknownConnection => (StatusCode::NOT_FOUND, "unknown_endpoint", "unknown"),
-        Refusal::Signature(_) => (StatusCode::BAD_REQUEST, "signature_refused", "bad_signature"),
-        Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "malformed"),
+/// When to come again after a trouble of ours.
+const RETRY_SECONDS: u64 = 5;
+
+fn refuse(connector: &str, refusal: &Refusal) -> ApiError {
+    // The connector in the path is the sender's word until it is known to exist.
+    let (label, outcome, error) = match refusal {
+        Refusal::UnknownConnection => {
+            ("unknown", "unknown", ApiError::not_found("there is no such endpoint"))
+        }
+        Refusal::Signature(_) => (
+            connector,
+            "bad_signature",
+            ApiError::bad_request("signature_refused", "the signature is not right"),
+        ),
+        Refusal::Malformed(_) => {
+            (connector, "malformed", ApiError::bad_request("malformed", "the body is not what was expected"))
+        }
         Refusal::Unavailable(_) | Refusal::Broken(_) => {
-            (StatusCode::SERVICE_UNAVAILABLE, "try_again", "unavailable")
+            (connector, "unavailable", ApiError::unavailable(RETRY_SECONDS, refusal))
         }
     };
-    // The connector in the path is the sender's word until it is known to exist.
-    let label = if matches!(refusal, Refusal::UnknownConnection) { "unknown" } else { connector };
     count(label, outcome, 1);
-    if status.is_server_error() {
-        tracing::error!(error = %refusal, "a delivery could not be stored");
-    } else {
-        tracing::debug!(reason = %refusal, "a delivery was refused");
-    }
-    let mut response = (status, axum::Json(json!({ "error": reason(status), "code": code }))).into_response();
-    if status.is_server_error() {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("5"));
-    }
-    response
-}
-
-fn reason(status: StatusCode) -> &'static str {
-    status.canonical_reason().unwrap_or("error")
+    tracing::debug!(reason = %refusal, "a delivery was refused");
+    error
 }
 
 fn count(connector: &str, outcome: &'static str, n: usize) {

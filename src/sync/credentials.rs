@@ -92,6 +92,11 @@ impl Keyring {
         Self::parse(path, &std::fs::read_to_string(path).map_err(|e| key_file(path, e))?)
     }
 
+    /// A key that the settings hold: base64 of 32 bytes.
+    pub fn from_text(text: &str) -> Result<Self, CredentialError> {
+        Self::parse(Path::new("security.secret_key"), text)
+    }
+
     fn parse(path: &Path, text: &str) -> Result<Self, CredentialError> {
         let bytes = BASE64.decode(text.trim()).map_err(|_| key_file(path, "it is not base64"))?;
         let key: [u8; 32] =

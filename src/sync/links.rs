@@ -187,11 +187,10 @@ mod tests {
 
     fn account(email: Option<&str>, metadata: &[(&str, &str)]) -> Fact {
         let json = serde_json::json!({
-            "fact": "billing_account", "id": "cus_1", "name": "Acme", "email": email, "currency": "usd",
-            "delinquent": false, "mode": "live",
+            "id": "cus_1", "name": "Acme", "email": email, "mode": "live",
             "metadata": metadata.iter().copied().collect::<BTreeMap<_, _>>(),
         });
-        serde_json::from_value(json).unwrap()
+        Fact::BillingAccount(serde_json::from_value(json).unwrap())
     }
 
     fn ways(settings: &LinkSettings, fact: Fact) -> Vec<(String, String)> {

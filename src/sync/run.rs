@@ -5,6 +5,7 @@
 //! links, dirty marks, checkpoint and counts in one unit. While a page is committed the next one is read.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,12 +30,19 @@ use crate::jobs::{JobContext, JobHandler};
 use crate::store::Store;
 use crate::store::mirror::{Checkpoint, IngestCommit};
 
-/// How long one slice reads before it lets others in.
-const SLICE: Duration = Duration::from_secs(20);
+/// How much one slice reads before it lets others in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Pages.
+    pub pages: u32,
+    /// Time.
+    pub time: Duration,
+}
+
 /// Rows that one sweep turns into tombstones in a unit.
 const SWEEP: i64 = 500;
-/// How long a slice may take before it counts as hanging: the slice, one page and its commit.
-const TIMEOUT: Duration = Duration::from_secs(180);
+/// What a slice may take beyond its own time before it counts as hanging: one page and its commit.
+const GRACE: Duration = Duration::from_secs(160);
 /// While a run reads, derivation waits this long after a change: customers and their subscriptions come
 /// on different pages, and deriving in between would be work for nothing.
 const DERIVE_DELAY: Duration = Duration::from_secs(2);
@@ -44,6 +52,7 @@ pub struct RunHandler {
     store: Arc<dyn Store>,
     providers: Arc<Providers>,
     clock: Arc<dyn Clock>,
+    limits: RunLimits,
 }
 
 #[derive(Deserialize)]
@@ -59,8 +68,13 @@ enum Slice {
 
 impl RunHandler {
     /// Over the store and the providers.
-    pub fn new(store: Arc<dyn Store>, providers: Arc<Providers>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, providers, clock }
+    pub fn new(
+        store: Arc<dyn Store>,
+        providers: Arc<Providers>,
+        clock: Arc<dyn Clock>,
+        limits: RunLimits,
+    ) -> Self {
+        Self { store, providers, clock, limits }
     }
 
     async fn slice(
@@ -85,7 +99,8 @@ impl RunHandler {
             org: connection.org_id.clone(),
             connection: connection.id.clone(),
             run: run.id.clone(),
-            until: Instant::now() + SLICE,
+            until: Instant::now() + self.limits.time,
+            pages_left: AtomicU32::new(self.limits.pages),
         };
         let unfinished: Vec<_> = run
             .streams
@@ -150,7 +165,7 @@ impl JobHandler for RunHandler {
     }
 
     fn timeout(&self) -> Duration {
-        TIMEOUT
+        self.limits.time + GRACE
     }
 
     async fn run(&self, cx: JobContext) -> JobOutcome {
@@ -238,6 +253,7 @@ struct Reader<'a> {
     connection: ConnectionId,
     run: RunId,
     until: Instant,
+    pages_left: AtomicU32,
 }
 
 /// A page on its way, with the number that was taken before it was asked for.
@@ -350,8 +366,11 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether this slice reads one page more.
     fn may_go_on(&self) -> bool {
-        Instant::now() < self.until && !self.cx.stop.is_cancelled()
+        Instant::now() < self.until
+            && !self.cx.stop.is_cancelled()
+            && self.pages_left.fetch_sub(1, Ordering::Relaxed) > 1
     }
 
     fn read(

@@ -1,4 +1,5 @@
 //! Each rule of the derivation in cases of our own: shapes, joins, missing parts, edges.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeMap;
 
@@ -1230,7 +1231,10 @@ fn the_explanation_shows_the_sum_line_by_line() {
         record("subscriptions", &s),
         record("subscriptions", &over(yearly(json!({"status": "trialing"})), json!({}))),
     ];
-    let text = explain(&run(&records, &Settings::default(), None));
+    let d = run(&records, &Settings::default(), None);
+    let text = explain(&d);
+    assert_eq!(d.why("contract_term"), d.why("renewal_date"));
+    assert_eq!(d.why("arr_minor").unwrap().rule, "R5");
     for part in [
         "MRR 87.50 USD",
         "conn_1/subscriptions/sub_1",

@@ -6,19 +6,20 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{FromRequest as _, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Sdk, SdkError};
+use super::Sdk;
 use crate::context::merge::Party;
 use crate::context::{
     CompanyDoc, CompanyPart, MergeOptions, Merged, RenderOptions, Request, Scope, UserDoc, merge, render,
 };
 use crate::domain::ContextEntry;
+use crate::http::ApiError;
+use crate::http::extract::JsonBody;
 use crate::store::identity::Lookup;
 
 /// The reference's limit on the custom fields of a request, in characters of JSON.
@@ -27,6 +28,8 @@ const CUSTOM_FIELDS_CHARS: usize = 10_000;
 /// over them keeps the same.
 const USER_BYTES: usize = 20_000;
 const COMPANY_BYTES: usize = 50_000;
+/// When to come again after a trouble of ours.
+const RETRY_SECONDS: u64 = 5;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -41,11 +44,18 @@ struct Body {
 }
 
 /// The route.
-pub async fn handle(State(sdk): State<Sdk>, headers: HeaderMap, body: Bytes) -> Result<Response, SdkError> {
+pub async fn handle(
+    State(sdk): State<Sdk>,
+    headers: HeaderMap,
+    request: axum::extract::Request,
+) -> Result<Response, ApiError> {
+    // Who asks comes before what is asked: a stranger's body is not read.
     let key = sdk.keys.authenticate_server(&headers).await?;
-    let body = parse(&body)?;
+    let JsonBody(body) = JsonBody::<Body>::from_request(request, &()).await?;
+    body.check()?;
     let (user, company) = (lookup(body.user_id.as_deref()), lookup(body.company_id.as_deref()));
-    let view = sdk.store.load_view(&key.org_id, user.as_ref(), company.as_ref()).await?;
+    let view = sdk.store.load_view(&key.org_id, user.as_ref(), company.as_ref()).await;
+    let view = view.map_err(|e| ApiError::unavailable(RETRY_SECONDS, &e))?;
     let user = view.user.as_ref().map(UserDoc::from);
     let company = view.company.as_ref().map(CompanyDoc::from);
     let request = Request {
@@ -80,23 +90,13 @@ fn lookup(id: Option<&str>) -> Option<Lookup> {
     id.filter(|id| !id.is_empty() && *id != "anonymous").map(Lookup::parse)
 }
 
-fn parse(bytes: &[u8]) -> Result<Body, SdkError> {
-    let mut from = serde_json::Deserializer::from_slice(bytes);
-    let body: Body = serde_path_to_error::deserialize(&mut from).map_err(|e| {
-        let path = e.path().to_string();
-        let at = if path == "." { String::new() } else { format!("{path}: ") };
-        SdkError::bad_request("invalid_body", format!("{at}{}", e.into_inner()))
-    })?;
-    from.end().map_err(|e| SdkError::bad_request("invalid_body", e.to_string()))?;
-    limit(
-        "custom_fields",
-        json_text(&body.custom_fields).chars().count(),
-        CUSTOM_FIELDS_CHARS,
-        "characters",
-    )?;
-    limit("context", json_text(&body.context).len(), USER_BYTES, "bytes")?;
-    limit("company", json_text(&body.company).len(), COMPANY_BYTES, "bytes")?;
-    Ok(body)
+impl Body {
+    fn check(&self) -> Result<(), ApiError> {
+        let chars = json_text(&self.custom_fields).chars().count();
+        limit("custom_fields", chars, CUSTOM_FIELDS_CHARS, "characters")?;
+        limit("context", json_text(&self.context).len(), USER_BYTES, "bytes")?;
+        limit("company", json_text(&self.company).len(), COMPANY_BYTES, "bytes")
+    }
 }
 
 /// The merged document: what won, by key, without where it came from.
@@ -120,11 +120,11 @@ fn json_text(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn limit(member: &str, measured: usize, limit: usize, unit: &str) -> Result<(), SdkError> {
+fn limit(member: &str, measured: usize, limit: usize, unit: &str) -> Result<(), ApiError> {
     if measured <= limit {
         return Ok(());
     }
-    Err(SdkError::bad_request(
+    Err(ApiError::bad_request(
         "too_large",
         format!("{member}: {measured} {unit}, at most {limit} are accepted"),
     ))

@@ -78,10 +78,16 @@ macro_rules! note_keys {
 /// Whether another transaction may commit between two statements of a unit.
 pub(crate) const MANY_WRITERS: bool = true;
 
+/// `x IN` what a select gives, as an array: one index probe a value, whatever the planner believes.
+macro_rules! in_select {
+    ($select:expr) => {
+        concat!(" = ANY (ARRAY(", $select, "))")
+    };
+}
 /// Joins, as `j`, the first of the jobs `k` that the rest of a select names, for each row before it.
 macro_rules! first_jobs {
     ($rest:literal) => {
-        concat!("JOIN LATERAL (SELECT k.* ", $rest, ") j ON true")
+        concat!("JOIN LATERAL (SELECT k.id, k.lane, k.priority, k.run_at ", $rest, ") j ON true")
     };
 }
 

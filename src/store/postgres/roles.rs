@@ -74,8 +74,9 @@ fn missing(user: &str, what: String) -> StoreError {
 /// Puts a pool's connection into its role and asserts what durability and tenancy rest on.
 pub(super) async fn enter(c: &mut PgConnection, role: &'static str, read_only: bool) -> Result<()> {
     sqlx::raw_sql(match role {
-        APP => "SET ROLE halo_sync_app",
-        _ => "SET ROLE halo_sync_system",
+        // Compiling a plan costs more than any of our statements runs.
+        APP => "SET ROLE halo_sync_app; SET jit = off",
+        _ => "SET ROLE halo_sync_system; SET jit = off",
     })
     .execute(&mut *c)
     .await

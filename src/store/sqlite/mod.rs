@@ -86,6 +86,12 @@ macro_rules! note_keys {
 /// Whether another transaction may commit between two statements of a unit.
 pub(crate) const MANY_WRITERS: bool = false;
 
+/// `x IN` what a select gives.
+macro_rules! in_select {
+    ($select:expr) => {
+        concat!(" IN (", $select, ")")
+    };
+}
 /// Joins, as `j`, the first of the jobs `k` that the rest of a select names, for each row before it.
 macro_rules! first_jobs {
     ($rest:literal) => {

@@ -42,10 +42,9 @@ statements! {
         WHERE jobs.id = x.job");
     FORGET_OLD_ATTEMPTS = concat!("DELETE FROM job_attempts WHERE job_id", in_list!("$1"), " AND claim <=
         (SELECT j.claim FROM jobs j WHERE j.id = job_attempts.job_id) - $2");
-    LOAD_WAITING = concat!("SELECT j.org_id, j.dedupe_key, j.id, j.run_at FROM jobs j
-        JOIN (SELECT value ->> 'org' AS org, value ->> 'key' AS dedupe FROM ", json_rows!("$1"), ") x
-            ON x.org = j.org_id AND x.dedupe = j.dedupe_key
-        WHERE j.state = 'ready'");
+    LOAD_WAITING = concat!("SELECT org_id, dedupe_key, id, run_at FROM jobs
+        WHERE id", in_select!(concat!("SELECT (SELECT w.id FROM jobs w WHERE w.org_id = value ->> 'org'
+            AND w.dedupe_key = value ->> 'key' AND w.state = 'ready' LIMIT 1) FROM ", json_rows!("$1"))));
     // What an unfinished job hands to the waiting one that takes its place.
     INHERIT = "UPDATE jobs SET run_at = $2, due = $2 <= $3,
             attempts = CASE WHEN attempts < $4 THEN $4 ELSE attempts END,

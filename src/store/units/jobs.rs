@@ -30,10 +30,9 @@ statements! {
             value ->> 'args', CAST(value ->> 'prio' AS BIGINT), CAST(value ->> 'max' AS BIGINT),
             CAST(value ->> 'at' AS BIGINT), $2
         FROM ", json_rows!("$1"));
-    FIND_WAITING = concat!("SELECT j.org_id, j.dedupe_key, j.id, j.run_at, j.priority FROM jobs j
-        JOIN (SELECT value ->> 'org' AS org, value ->> 'key' AS dedupe FROM ", json_rows!("$1"), ") x
-            ON x.org = j.org_id AND x.dedupe = j.dedupe_key
-        WHERE j.state = 'ready'");
+    FIND_WAITING = concat!("SELECT org_id, dedupe_key, id, run_at, priority FROM jobs
+        WHERE id", in_select!(concat!("SELECT (SELECT w.id FROM jobs w WHERE w.org_id = value ->> 'org'
+            AND w.dedupe_key = value ->> 'key' AND w.state = 'ready' LIMIT 1) FROM ", json_rows!("$1"))));
     // Never later than it is, never behind where it is.
     HASTEN = "UPDATE jobs SET
             run_at = CASE WHEN run_at > $2 THEN $2 ELSE run_at END,
@@ -41,10 +40,10 @@ statements! {
             due = due OR $2 <= $4
         WHERE id = $1 AND state = 'ready' AND (run_at > $2 OR priority > $3)";
     FENCE = concat!("SELECT id FROM jobs WHERE id = $1 AND claim = $2 AND state = 'running'", for_share!());
-    HEARTBEAT = concat!("UPDATE jobs SET lease_until = $2
-        FROM (SELECT value ->> 'id' AS job, CAST(value ->> 'claim' AS BIGINT) AS number FROM ", json_rows!("$1"), ") x
-        WHERE jobs.id = x.job AND jobs.claim = x.number AND jobs.state = 'running'
-        RETURNING jobs.id, jobs.claim");
+    // The state is compared as an expression, lest a planner with old figures reads all jobs of the state.
+    HEARTBEAT = concat!("UPDATE jobs SET lease_until = $3
+        WHERE id", in_list!("$1"), " AND id || ':' || claim", in_list!("$2"), " AND state || '' = 'running'
+        RETURNING id, claim");
     LEFT_TOUCHES = "SELECT EXISTS (SELECT 1 FROM job_touches)";
     // A touch whose waiting job is gone was committed after that job was claimed.
     REVIVE_TOUCHES = "DELETE FROM job_touches WHERE NOT EXISTS (SELECT 1 FROM jobs j
@@ -56,7 +55,8 @@ statements! {
     PROMOTE_DUE = concat!("UPDATE jobs SET due = true WHERE id IN (SELECT id FROM jobs
         WHERE state = 'ready' AND NOT due AND run_at <= $1 ORDER BY run_at LIMIT $2", skip_locked!(), ")");
     // The lanes that have work, found by stepping through the index from lane to lane; those that are least
-    // ahead, of which each has a job that may be claimed; of each its first jobs; of these the first turns.
+    // ahead, of which each has a job that may be claimed (asked for its first one: an EXISTS would be joined, by
+    // reading the whole backlog); of each its first jobs; of these the first turns.
     PICK = concat!("WITH RECURSIVE
         span AS (SELECT value ->> 'lo' AS lo, value ->> 'hi' AS hi FROM ", json_rows!("$1"), "),
         step (lane, hi) AS (
@@ -69,10 +69,11 @@ statements! {
             FROM ", json_rows!("$2"), "),
         turn AS (SELECT step.lane, COALESCE(served.ahead, 0) AS ahead FROM step
             LEFT JOIN served ON served.lane = step.lane
-            WHERE step.lane IS NOT NULL AND EXISTS (SELECT 1 FROM jobs k WHERE k.lane = step.lane
+            WHERE step.lane IS NOT NULL AND (SELECT k.id FROM jobs k WHERE k.lane = step.lane
                 AND k.state = 'ready' AND k.due AND k.suspicion = 0
                 AND (k.dedupe_key IS NULL OR NOT EXISTS (SELECT 1 FROM jobs r WHERE r.org_id = k.org_id
-                    AND r.dedupe_key = k.dedupe_key AND r.state = 'running')))
+                    AND r.dedupe_key = k.dedupe_key AND r.state = 'running'))
+                ORDER BY k.priority, k.run_at, k.id LIMIT 1) IS NOT NULL
             ORDER BY 2, 1 LIMIT $3)
         SELECT id FROM (SELECT j.id, j.lane,
                 turn.ahead + ROW_NUMBER() OVER (PARTITION BY j.lane ORDER BY j.priority, j.run_at, j.id) AS place
@@ -90,7 +91,7 @@ statements! {
         ORDER BY k.run_at, k.id LIMIT 1");
     TAKE = concat!("UPDATE jobs SET state = 'running', claim = claim + 1, worker = $2, claimed_at = $3,
             lease_until = $4
-        WHERE id IN (SELECT j.id FROM jobs j WHERE j.id", in_list!("$1"), " AND j.state = 'ready'", skip_locked!(), ")
+        WHERE id IN (SELECT j.id FROM jobs j WHERE j.id", in_list!("$1"), " AND j.state || '' = 'ready'", skip_locked!(), ")
         RETURNING id, claim, kind, org_id, connection_id, args, dedupe_key, attempts, max_attempts, run_at, suspicion");
     OUTLOOK = concat!("SELECT (SELECT MIN(run_at) FROM jobs WHERE state = 'ready' AND NOT due) AS next_due,
         EXISTS (SELECT 1 FROM jobs k WHERE k.state = 'ready' AND k.due AND k.suspicion > 0
@@ -222,22 +223,17 @@ pub(crate) async fn fence_in(c: &mut Conn, fence: &Fence) -> Result<()> {
     }
 }
 
-/// `[{"id": …, "claim": …}]`.
-pub(super) fn fence_rows(fences: &[Fence]) -> Result<String> {
-    let rows: Vec<_> =
-        fences.iter().map(|fence| json!({"id": fence.job_id.as_str(), "claim": fence.claim})).collect();
-    to_json(&rows)
-}
-
 pub(crate) async fn heartbeat_jobs(
     c: &mut Conn,
     held: &[Fence],
     lease_until: Timestamp,
 ) -> Result<Vec<Fence>> {
-    let mut sorted = held.to_vec();
-    sorted.sort_unstable_by(|a, b| a.job_id.cmp(&b.job_id));
-    let kept: Vec<(String, i64)> =
-        sqlx::query_as(HEARTBEAT).bind(fence_rows(&sorted)?).bind(us(lease_until)).fetch_all(c).await?;
+    let kept: Vec<(String, i64)> = sqlx::query_as(HEARTBEAT)
+        .bind(json_list(held.iter().map(|fence| fence.job_id.as_str())))
+        .bind(json_list(held.iter().map(|fence| format!("{}:{}", fence.job_id, fence.claim))))
+        .bind(us(lease_until))
+        .fetch_all(c)
+        .await?;
     let kept: std::collections::HashSet<(String, i64)> = kept.into_iter().collect();
     Ok(held.iter().filter(|f| !kept.contains(&(f.job_id.0.clone(), f.claim))).cloned().collect())
 }

@@ -41,6 +41,7 @@ mod model;
 mod rows;
 mod runtime;
 mod schedules;
+mod touches;
 
 enum Engine {
     Sqlite(Arc<sqlite::Engine>, tempfile::TempDir),
@@ -85,9 +86,12 @@ impl Bench {
         }
     }
 
-    /// Whether nobody else runs jobs of this database.
-    pub fn sole(&self) -> bool {
-        matches!(self.engine, Engine::Sqlite(..))
+    /// The database's URL; only for tests of Postgres.
+    pub fn postgres_url(&self) -> &str {
+        match &self.engine {
+            Engine::Sqlite(..) => panic!("this bench runs SQLite"),
+            Engine::Postgres(_, database) => &database.url,
+        }
     }
 
     /// A second process on the same database; on SQLite, where there is none, the same one.

@@ -22,6 +22,7 @@ on_both_engines!(
     claims_take_kinds_priorities_and_lanes_in_order,
     later_jobs_are_announced_and_promoted,
     heartbeats_keep_a_lease,
+    j12_a_clock_that_steps_back_loses_nothing,
     old_history_is_pruned_and_dead_letters_stay,
     texts_and_arguments_come_back_as_they_went_in,
 );
@@ -327,6 +328,17 @@ async fn heartbeats_keep_a_lease(bench: &Bench) {
         assert_eq!(bench.store.release_orphans(bench.now(), false).await.unwrap(), (0, 0));
     }
     assert!(bench.record(&held, JobOutcome::Done).await);
+}
+
+async fn j12_a_clock_that_steps_back_loses_nothing(bench: &Bench) {
+    bench.push(vec![job(bench, "a"), job(bench, "a")]).await;
+    let held = bench.claim_one().await;
+    bench.pass(TimeDelta::hours(-1));
+    assert_eq!(bench.store.release_orphans(bench.now(), false).await.unwrap(), (0, 0), "no lease is broken");
+    let until = bench.now() + TimeDelta::seconds(8);
+    assert!(bench.store.heartbeat_jobs("w", &[fence_of(&held)], until).await.unwrap().is_empty());
+    assert!(bench.record(&held, JobOutcome::Done).await);
+    assert_eq!(bench.claim(5).await.len(), 1, "what was due stays due");
 }
 
 async fn old_history_is_pruned_and_dead_letters_stay(bench: &Bench) {

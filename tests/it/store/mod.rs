@@ -31,6 +31,12 @@ macro_rules! contract {
     };
 }
 
+mod derivations;
+mod identity;
+mod inbox;
+mod kit;
+mod links;
+mod mirror;
 mod schema;
 mod settings;
 

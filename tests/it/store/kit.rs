@@ -1,0 +1,150 @@
+//! What the store's tests say often.
+
+use std::collections::BTreeMap;
+
+use connector_sdk::{Cursor, Partition, RecordKey, Timestamp};
+use halo_sync::domain::companies::TraitPatch;
+use halo_sync::domain::{CompanyId, ConnectionId, OrgId, Rank};
+use halo_sync::store::Store;
+use halo_sync::store::identity::{LinkCandidate, Lookup, NewCompany, PartyObserved, WriteSource};
+use halo_sync::store::mirror::{Checkpoint, IngestCommit, Ingested, MirrorWrite};
+use serde_json::{Value, json};
+
+pub use super::settings::{at, connection};
+
+pub fn org() -> OrgId {
+    OrgId::default_org()
+}
+
+pub fn con() -> ConnectionId {
+    "con_1".into()
+}
+
+/// A store with one connection, `con_1`.
+pub async fn connected(store: &dyn Store) {
+    store.put_connection(&connection(&org(), "con_1", "stripe"), &[]).await.unwrap();
+}
+
+pub fn key(text: &str) -> RecordKey {
+    let (stream, id) = text.split_once('/').unwrap();
+    RecordKey::new(stream, id)
+}
+
+/// A record whose payload, hash and facts are `version`.
+pub fn record(name: &str, party: Option<&str>, refs: &[&str], version: &str) -> MirrorWrite {
+    MirrorWrite {
+        key: key(name),
+        payload: json!({ "v": version }).to_string(),
+        hash: version.to_owned(),
+        facts: json!([{ "v": version }]).to_string(),
+        facts_version: 1,
+        refs: refs.iter().map(|text| key(text)).collect(),
+        party: party.map(key),
+    }
+}
+
+pub fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
+    IngestCommit {
+        connection_id: con(),
+        run_id: None,
+        read_seq,
+        generation: None,
+        records,
+        tombstones: Vec::new(),
+        rejected: Vec::new(),
+        parties: Vec::new(),
+        checkpoint: None,
+        split: Vec::new(),
+        deliveries: Vec::new(),
+        jobs: Vec::new(),
+        fence: None,
+        at: at(read_seq),
+    }
+}
+
+pub async fn ingest(store: &dyn Store, commit: IngestCommit) -> Ingested {
+    store.commit_ingest(&org(), commit).await.unwrap()
+}
+
+pub fn party(name: &str, candidates: &[(&'static str, &str, &str)], create: bool) -> PartyObserved {
+    PartyObserved {
+        party: key(name),
+        label: Some(name.to_owned()),
+        candidates: candidates
+            .iter()
+            .map(|(rule, kind, value)| LinkCandidate {
+                rule,
+                key_kind: (*kind).to_owned(),
+                value: (*value).to_owned(),
+            })
+            .collect(),
+        create: create.then(|| NewCompany {
+            name: Some(format!("Company of {name}")),
+            domain: None,
+            source: "stripe".to_owned(),
+        }),
+    }
+}
+
+/// Commits a customer with its party.
+pub async fn customer(store: &dyn Store, seq: i64, party: PartyObserved) -> Ingested {
+    let name = party.party.to_string();
+    let mut commit = commit(seq, vec![record(&name, Some(&name), &[], &format!("v{seq}"))]);
+    commit.parties = vec![party];
+    ingest(store, commit).await
+}
+
+pub fn from(rank: Rank, us: i64) -> WriteSource {
+    let source = if rank == Rank::Manual { "manual" } else { "sdk" };
+    WriteSource { rank, source: source.to_owned(), at: at(us) }
+}
+
+pub fn traits(value: Value) -> TraitPatch {
+    let Value::Object(traits) = value else { panic!("an object") };
+    TraitPatch { traits, context: BTreeMap::new() }
+}
+
+pub fn external(id: &str) -> Lookup {
+    Lookup::External(id.to_owned())
+}
+
+pub async fn company(store: &dyn Store, id: &str, values: Value, us: i64) -> CompanyId {
+    store.put_company(&org(), &external(id), &traits(values), &from(Rank::Server, us)).await.unwrap().id
+}
+
+/// Dirty companies with their reasons, cleared.
+pub async fn take_dirty(store: &dyn Store) -> Vec<(String, Vec<String>)> {
+    use halo_sync::store::derivations::DerivationCommit;
+    let inputs = store.load_dirty_inputs(&org(), 10_000).await.unwrap();
+    let mut taken = Vec::new();
+    let mut commits = Vec::new();
+    for input in inputs {
+        let dirty = input.dirty.unwrap();
+        commits.push(DerivationCommit {
+            company_id: dirty.company_id.clone(),
+            seq: Some(dirty.seq),
+            write: None,
+        });
+        taken.push((dirty.company_id.0, dirty.reasons));
+    }
+    store.commit_derivations(&org(), commits, None, at(0)).await.unwrap();
+    taken.sort();
+    taken
+}
+
+pub fn partition(id: &str) -> (Partition, Option<Cursor>) {
+    (Partition { id: id.to_owned(), spec: "{}".to_owned() }, None)
+}
+
+pub fn checkpoint(stream: &str, id: &str, generation: i64, caught_up: bool) -> Checkpoint {
+    Checkpoint {
+        stream: stream.to_owned(),
+        partition: Partition { id: id.to_owned(), spec: "{}".to_owned() },
+        cursor: Some(Cursor("{\"after\":1}".to_owned())),
+        caught_up,
+        generation,
+        records: 1,
+        total: None,
+        updated_at: at(1),
+    }
+}
