@@ -46,15 +46,40 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// The members as the program answers them.
-    pub(crate) fn expected(&self, told: &Value) -> BTreeMap<&'static str, Value> {
+    /// The values of a derivation.
+    pub(crate) fn derived(&self, told: &Value) -> BTreeMap<&'static str, Value> {
+        let mut all = self.common(told);
+        all.insert("delinquent", json!(self.delinquent));
+        all.insert("ltv_minor", json!(self.ltv_minor));
+        if let Some(currency) = self.ltv_currency {
+            all.insert("ltv_currency", json!(currency));
+        }
+        all
+    }
+
+    /// The fields and traits of a stored company, which say money in major units.
+    pub(crate) fn stored(&self, told: &Value) -> BTreeMap<&'static str, Value> {
+        let mut all = self.common(told);
+        all.insert("test", json!(true));
+        if let Some(currency) = self.ltv_currency {
+            let text = match currency {
+                "jpy" => format!("{} JPY", self.ltv_minor),
+                _ => {
+                    let (whole, cents) = (self.ltv_minor / 100, self.ltv_minor % 100);
+                    format!("{whole}.{cents:02} {}", currency.to_uppercase())
+                }
+            };
+            all.insert("lifetime_value", json!(text));
+        }
+        all
+    }
+
+    fn common(&self, told: &Value) -> BTreeMap<&'static str, Value> {
         let mut all = BTreeMap::from([
             ("mrr_minor", json!(self.mrr_minor)),
             ("arr_minor", json!(self.arr_minor)),
             ("plan", json!(self.plan)),
             ("subscription_status", json!(self.status)),
-            ("delinquent", json!(self.delinquent)),
-            ("ltv_minor", json!(self.ltv_minor)),
             ("renewal_date", json!(self.renewal_date(told))),
             ("contract_term", json!(self.term.0)),
             ("contract_term_months", json!(self.term.1)),
@@ -64,9 +89,6 @@ impl Figures {
         ]);
         if let Some(currency) = self.currency {
             all.insert("currency", json!(currency));
-        }
-        if let Some(currency) = self.ltv_currency {
-            all.insert("ltv_currency", json!(currency));
         }
         all
     }
@@ -278,11 +300,13 @@ pub(crate) fn changed_in_silence() -> BTreeMap<&'static str, Figures> {
     all
 }
 
-/// How `seen` (the program's derived values by company) differs from the figures, one line a member.
+/// How `seen` (the program's values by company) differs from the figures, one line a member. `expected` gives
+/// the members as that place names them.
 pub(crate) fn differences(
     figures: &BTreeMap<&'static str, Figures>,
     told: &Told,
     seen: &BTreeMap<String, Value>,
+    expected: fn(&Figures, &Value) -> BTreeMap<&'static str, Value>,
 ) -> Vec<String> {
     let mut out = Vec::new();
     for (name, figures) in figures {
@@ -291,7 +315,7 @@ pub(crate) fn differences(
             out.push(format!("{name}: there is no such company"));
             continue;
         };
-        for (member, expected) in figures.expected(told) {
+        for (member, expected) in expected(figures, told) {
             let found = values.get(member).unwrap_or(&Value::Null);
             if *found != expected {
                 out.push(format!("{name}: {member}: expected {expected}, found {found}"));

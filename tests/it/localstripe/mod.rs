@@ -8,6 +8,7 @@
 //! | `figures` | what must come out, worked by hand |
 //! | `connector` | the connector alone: account, pages, reads by id, facts |
 //! | `derived` | the connector's facts through the derivation, without a store |
+//! | `binary` | the built program: connect, serve, webhooks, changes, sync |
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@
     reason = "a test's helpers fail by panicking, and a skip is told on stderr"
 )]
 
+mod binary;
 mod connector;
 mod derived;
 mod figures;

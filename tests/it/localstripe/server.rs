@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::figures::Told;
@@ -143,7 +143,8 @@ impl Server {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if get(self.port, "/v1/customers").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            let answer = request(self.port, "GET", "/v1/customers", None);
+            if answer.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
                 return true;
             }
             std::thread::sleep(LOOK);
@@ -178,6 +179,13 @@ impl Server {
     /// Its address.
     pub(crate) fn base(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Has every event sent to that address from now on, signed with that secret.
+    pub(crate) fn send_events_to(&self, url: &str, secret: &str) {
+        let hook = json!({ "url": url, "secret": secret });
+        let answer = request(self.port, "POST", "/_config/webhooks/halo", Some(&hook)).unwrap_or_default();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Runs `fill.py`.
@@ -259,13 +267,16 @@ fn drain(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHand
     })
 }
 
-/// The whole answer to a GET with a test key, as text; `None` while nothing listens.
-fn get(port: u16, path: &str) -> Option<String> {
+/// The whole answer to a request with a test key, as text; `None` while nothing listens.
+pub(crate) fn request(port: u16, method: &str, path: &str, json: Option<&Value>) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let body = json.map(Value::to_string).unwrap_or_default();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
     )
     .ok()?;
     let mut answer = Vec::new();
