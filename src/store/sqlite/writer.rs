@@ -284,3 +284,157 @@ impl Task {
 async fn healthy(c: &mut SqliteConnection) -> bool {
     c.execute(sqlx::query("BEGIN")).await.is_ok() && c.execute(sqlx::query("ROLLBACK")).await.is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    async fn writer(folder: &tempfile::TempDir) -> Writer {
+        let options = super::super::options(&folder.path().join("w.db")).create_if_missing(true);
+        let mut c = options.connect().await.unwrap();
+        c.execute("CREATE TABLE t (n BIGINT NOT NULL UNIQUE, blob BLOB)").await.unwrap();
+        Writer::start(options, c, JobsSignal::default())
+    }
+
+    async fn put(writer: &Writer, lane: Lane, n: i64) -> Result<()> {
+        writer
+            .submit(lane, move |c| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO t (n) VALUES ($1)").bind(n).execute(c).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn stored(writer: &Writer) -> Vec<i64> {
+        writer
+            .submit(Lane::Ack, |c| {
+                Box::pin(
+                    async move { Ok(sqlx::query_scalar("SELECT n FROM t ORDER BY n").fetch_all(c).await?) },
+                )
+            })
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_failing_unit_takes_only_itself_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let units = (0..40i64).map(|n| {
+            let writer = &writer;
+            async move {
+                writer
+                    .submit(Lane::Bulk, move |c| {
+                        Box::pin(async move {
+                            sqlx::query("INSERT INTO t (n) VALUES ($1)").bind(n).execute(&mut *c).await?;
+                            if n % 3 == 0 {
+                                return Err(StoreError::Invalid("no".to_owned()));
+                            }
+                            assert!(n % 5 != 0, "a defect in unit {n}");
+                            Ok(())
+                        })
+                    })
+                    .await
+            }
+        });
+        for (n, result) in (0i64..).zip(join_all(units).await) {
+            match result {
+                Err(StoreError::Invalid(_)) => assert_eq!(n % 3, 0),
+                Err(StoreError::Panicked(text)) => assert!(text.contains(&n.to_string()) && n % 5 == 0),
+                Ok(()) => assert!(n % 3 != 0 && n % 5 != 0),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let kept: Vec<i64> = (0..40).filter(|n| n % 3 != 0 && n % 5 != 0).collect();
+        assert_eq!(stored(&writer).await, kept);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_loses_what_was_not_answered_and_the_writer_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        put(&writer, Lane::Ack, 1).await.unwrap();
+        let limit = |pages: i64| {
+            writer.submit(Lane::Ack, move |c| {
+                Box::pin(async move {
+                    let sql = format!("PRAGMA max_page_count = {pages}");
+                    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(c).await?;
+                    Ok(())
+                })
+            })
+        };
+        limit(1).await.unwrap();
+        let big = writer
+            .submit(Lane::Bulk, |c| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO t (n, blob) VALUES (2, zeroblob(1000000))").execute(c).await?;
+                    Ok(())
+                })
+            })
+            .await;
+        assert!(matches!(big, Err(StoreError::Unavailable(_))), "{big:?}");
+        limit(1_000_000).await.unwrap();
+        put(&writer, Lane::Ack, 3).await.unwrap();
+        assert_eq!(stored(&writer).await, [1, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_lost_transaction_is_nobodys_success() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        // As SQLite does by itself on some errors: the transaction goes under the units' feet.
+        let (one, two) = tokio::join!(
+            put(&writer, Lane::Bulk, 1),
+            writer.submit(Lane::Bulk, |c| {
+                Box::pin(async move {
+                    sqlx::query("ROLLBACK").execute(c).await?;
+                    Ok(())
+                })
+            })
+        );
+        assert!(matches!(one, Err(StoreError::Unavailable(_))), "{one:?}");
+        assert!(matches!(two, Err(StoreError::Unavailable(_))), "{two:?}");
+        put(&writer, Lane::Bulk, 5).await.unwrap();
+        assert_eq!(stored(&writer).await, [5]);
+    }
+
+    #[tokio::test]
+    async fn acknowledgements_overtake_bulk() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Arc::new(writer(&folder).await);
+        let acked = Arc::new(AtomicBool::new(false));
+        let bulk = (0..2_000i64).map(|n| {
+            let (writer, acked) = (writer.clone(), acked.clone());
+            async move {
+                put(&writer, Lane::Bulk, n).await.unwrap();
+                acked.load(Ordering::SeqCst)
+            }
+        });
+        let ack = async {
+            put(&writer, Lane::Ack, -1).await.unwrap();
+            acked.store(true, Ordering::SeqCst);
+        };
+        let (behind, ()) = tokio::join!(join_all(bulk), ack);
+        let overtaken = behind.into_iter().filter(|after_ack| *after_ack).count();
+        assert!(
+            overtaken > 1_000,
+            "only {overtaken} of 2000 bulk units were answered after the acknowledgement"
+        );
+    }
+
+    #[tokio::test]
+    async fn closing_runs_what_waits_and_refuses_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(&folder).await;
+        let (waiting, ()) = tokio::join!(put(&writer, Lane::Bulk, 1), writer.close());
+        waiting.unwrap();
+        assert!(matches!(put(&writer, Lane::Ack, 2).await, Err(StoreError::Closed)));
+    }
+}

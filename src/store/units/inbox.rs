@@ -35,10 +35,12 @@ pub(crate) async fn accept_deliveries(
     job: &NewJob,
     now: Timestamp,
 ) -> Result<Vec<Accepted>> {
-    let rows: Vec<(String, String, &NewDelivery)> = deliveries
-        .iter()
-        .map(|x| (new_id_at(DeliveryId::PREFIX, x.received_at), clean(&x.event_id), x))
-        .collect();
+    let mut ids: Vec<String> =
+        deliveries.iter().map(|x| new_id_at(DeliveryId::PREFIX, x.received_at)).collect();
+    // Events of one request have one time: their ids keep the request's order.
+    ids.sort_unstable();
+    let rows: Vec<(String, String, &NewDelivery)> =
+        ids.into_iter().zip(deliveries).map(|(id, x)| (id, clean(&x.event_id), x)).collect();
     // One event may come twice in one request: the first is the event, the other its duplicate.
     let mut seen = HashSet::new();
     let first: Vec<&(String, String, &NewDelivery)> =

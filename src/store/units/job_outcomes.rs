@@ -46,7 +46,7 @@ statements! {
         WHERE id", in_select!(concat!("SELECT (SELECT w.id FROM jobs w WHERE w.org_id = value ->> 'org'
             AND w.dedupe_key = value ->> 'key' AND w.state = 'ready' LIMIT 1) FROM ", json_rows!("$1"))));
     // What an unfinished job hands to the waiting one that takes its place.
-    INHERIT = "UPDATE jobs SET run_at = $2, due = $2 <= $3,
+    INHERIT = "UPDATE jobs SET run_at = CAST($2 AS BIGINT), due = CAST($2 AS BIGINT) <= CAST($3 AS BIGINT),
             attempts = CASE WHEN attempts < $4 THEN $4 ELSE attempts END,
             suspicion = CASE WHEN suspicion < $5 THEN $5 ELSE suspicion END
         WHERE id = $1 AND state = 'ready'";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use connector_sdk::{Cursor, Partition, RecordKey, Timestamp};
+use connector_sdk::{Cursor, Partition, RecordKey};
 use halo_sync::domain::companies::TraitPatch;
 use halo_sync::domain::{CompanyId, ConnectionId, OrgId, Rank};
 use halo_sync::store::Store;

@@ -39,6 +39,8 @@ mod links;
 mod mirror;
 mod schema;
 mod settings;
+mod tenancy;
+mod unchanged;
 
 /// An SQLite store in a folder of its own.
 pub struct SqliteBench {
