@@ -24,7 +24,7 @@ use halo_sync::store::{JobStore, JobsSignal, OpenMode, StoreConfig, Target, post
 use tokio::sync::mpsc;
 
 #[path = "../tests/it/support/mod.rs"]
-#[expect(dead_code, reason = "the tests' helpers; a benchmark needs some of them")]
+#[expect(dead_code, unreachable_pub, reason = "the tests' helpers; a benchmark needs some of them")]
 mod support;
 
 /// What the project is held to.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// Remembers what was found for a short time, a bounded number at once. Only things that exist are
 /// remembered: a flood of made-up keys costs a look-up each and no memory.
 #[derive(Debug)]
-pub struct Recent<K, V> {
+pub(crate) struct Recent<K, V> {
     ttl: Duration,
     capacity: usize,
     entries: Mutex<HashMap<K, (Instant, V)>>,
@@ -18,19 +18,19 @@ pub struct Recent<K, V> {
 
 impl<K: Hash + Eq, V: Clone> Recent<K, V> {
     /// Remembers for `ttl`, at most `capacity` at once.
-    pub fn new(ttl: Duration, capacity: usize) -> Self {
+    pub(crate) fn new(ttl: Duration, capacity: usize) -> Self {
         Self { ttl, capacity, entries: Mutex::default() }
     }
 
     /// What was put there less than `ttl` ago.
-    pub fn get(&self, key: &K) -> Option<V> {
+    pub(crate) fn get(&self, key: &K) -> Option<V> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, value) = entries.get(key)?;
         (*until > Instant::now()).then(|| value.clone())
     }
 
     /// Remembers. When full, what has run out goes; when nothing has, everything does.
-    pub fn put(&self, key: K, value: V) {
+    pub(crate) fn put(&self, key: K, value: V) {
         let now = Instant::now();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= self.capacity {

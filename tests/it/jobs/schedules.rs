@@ -63,7 +63,7 @@ async fn a_tick_is_claimed_once(bench: &Bench) {
     bench.store.put_schedule(&schedule).await.unwrap();
     assert!(bench.store.list_due_schedules(bench.now()).await.unwrap().is_empty());
     bench.pass(TimeDelta::hours(1));
-    assert_eq!(bench.store.list_due_schedules(bench.now()).await.unwrap(), [schedule.clone()]);
+    assert_eq!(bench.store.list_due_schedules(bench.now()).await.unwrap(), std::slice::from_ref(&schedule));
     let next = schedule.next_run_at + TimeDelta::hours(1);
     let mut claims = tokio::task::JoinSet::new();
     for _ in 0..20 {
