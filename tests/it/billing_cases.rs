@@ -1,10 +1,4 @@
 //! Every worked billing case, and cases of our own for what they leave out.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, in its helpers too, and says what it skips"
-)]
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
 //! Each rule of the derivation in cases of our own: shapes, joins, missing parts, edges.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,9 @@
 //! The integration tests: one binary, one module an area.
 #![cfg(test)]
-#![expect(unreachable_pub, reason = "what the areas share is public to them, and nothing is public of a test")]
+#![expect(
+    unreachable_pub,
+    reason = "what the areas share is public to them, and nothing is public of a test"
+)]
 
 mod billing_cases;
 mod billing_rules;

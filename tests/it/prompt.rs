@@ -1,6 +1,5 @@
 //! Merge and render: who wins, what the text looks like, and what it promises (P1 to P7 of the
 //! reliability goals). `HALO_SYNC_PROMPT_CASES` sets the number of random documents.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod expect;
 mod format;

@@ -267,8 +267,11 @@ async fn run(bench: &Bench, ops: Vec<Op>) {
             }
             Op::Release { nth } if !claims.is_empty() => {
                 let job = claims.remove(nth % claims.len());
-                let released =
-                    bench.store.release_jobs("w", std::slice::from_ref(&job.fence), bench.now()).await.unwrap();
+                let released = bench
+                    .store
+                    .release_jobs("w", std::slice::from_ref(&job.fence), bench.now())
+                    .await
+                    .unwrap();
                 let id = job.fence.job_id.as_str();
                 let held = model.held(id, job.fence.claim);
                 assert_eq!(released, i64::from(held), "{at}");
@@ -280,7 +283,8 @@ async fn run(bench: &Bench, ops: Vec<Op>) {
             Op::Heartbeat { nth } if !claims.is_empty() => {
                 let job = &claims[nth % claims.len()];
                 let until = bench.now() + TimeDelta::seconds(8);
-                let lost = bench.store.heartbeat_jobs("w", std::slice::from_ref(&job.fence), until).await.unwrap();
+                let lost =
+                    bench.store.heartbeat_jobs("w", std::slice::from_ref(&job.fence), until).await.unwrap();
                 let held = model.held(job.fence.job_id.as_str(), job.fence.claim);
                 assert_eq!(lost.is_empty(), held, "{at}");
                 if held {

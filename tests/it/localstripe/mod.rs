@@ -10,13 +10,6 @@
 //! | `derived` | the connector's facts through the derivation, without a store |
 //! | `binary` | the built program: connect, serve, webhooks, changes, sync |
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test's helpers fail by panicking, and a skip is told on stderr"
-)]
-
 mod binary;
 mod connector;
 mod derived;
