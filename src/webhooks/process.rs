@@ -240,6 +240,7 @@ fn judge(connector: &dyn DynConnector, connection: &Connection, delivery: &Deliv
         headers: &headers,
         body: &delivery.body,
         received_at: delivery.received_at,
+        tolerance: Duration::ZERO,
     });
     let events = match routed {
         Ok(events) => events,

@@ -1,5 +1,6 @@
 //! What several test modules need.
 
+pub mod app;
 pub mod clock;
 pub mod postgres;
 
