@@ -28,6 +28,7 @@ statements! {
     FIND_DERIVATION = "SELECT document FROM company_derivations WHERE org_id = $1 AND company_id = $2";
     LIST_CHANGES = "SELECT field, old_value, new_value, changed_at, cause FROM field_changes
         WHERE org_id = $1 AND company_id = $2 AND ($3 = '' OR field = $3) ORDER BY changed_at DESC, id DESC LIMIT $4";
+    ANY_DIRTY = "SELECT CAST(1 AS BIGINT) FROM dirty_companies WHERE org_id = $1 LIMIT 1";
     ORGS_WITH_DIRTY = "SELECT DISTINCT org_id FROM dirty_companies WHERE marked_at < $1 ORDER BY org_id";
     DUE_TURNS = "SELECT org_id, company_id FROM company_turns WHERE next_turn_at <= $1
         ORDER BY next_turn_at, company_id LIMIT $2";
@@ -51,7 +52,13 @@ pub(crate) async fn mark_dirty(
     for company in existing {
         dirty::note(&mut marks, reason, &company);
     }
-    dirty::mark(c, org, &marks, at).await?;
+    let marked = dirty::mark(c, org, &marks, at).await?;
+    if marked == 0 {
+        let waiting: Option<i64> = sqlx::query_scalar(ANY_DIRTY).bind(&org.0).fetch_optional(&mut *c).await?;
+        if waiting.is_some() {
+            dirty::push_derive(c, org, at, at).await?;
+        }
+    }
     Ok(())
 }
 
