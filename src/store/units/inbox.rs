@@ -19,8 +19,10 @@ statements! {
             SELECT id FROM deliveries WHERE org_id = $1 AND connection_id = $2 AND state = 'pending'
             ORDER BY received_at, id LIMIT $3)
         RETURNING id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at";
-    STALLED = "SELECT DISTINCT org_id, connection_id FROM deliveries WHERE state = 'pending' AND received_at < $1
-        ORDER BY org_id, connection_id";
+    // Only where the job would do something: others wait for a person.
+    STALLED = "SELECT DISTINCT d.org_id, d.connection_id FROM deliveries d
+        JOIN connections c ON c.id = d.connection_id AND c.status = 'active'
+        WHERE d.state = 'pending' AND d.received_at < $1 ORDER BY d.org_id, d.connection_id";
     LIST = "SELECT id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at
         FROM deliveries
         WHERE org_id = $1 AND ($2 = '' OR connection_id = $2) AND ($3 = '' OR state = $3)
