@@ -9,10 +9,11 @@ use chrono::TimeDelta;
 use connector_sdk::http::HttpConfig;
 use connector_sdk::{Clock, HttpClient, RecordKey, Timestamp};
 use connector_testkit::sandbox::stripe::{Options, SandboxEvent, StripeSandbox};
+use futures_util::StreamExt as _;
 use halo_sync::domain::companies::Company;
 use halo_sync::domain::connections::{Connection, KeyClass};
 use halo_sync::domain::jobs::{JobState, JobSummary};
-use halo_sync::domain::runs::{RunKind, SyncRun};
+use halo_sync::domain::runs::{RunKind, RunStatus, SyncRun};
 use halo_sync::domain::{ConnectionId, OrgId, RunId};
 use halo_sync::http::sdk::PromptSettings;
 use halo_sync::http::{Limits, Program, program, server};
@@ -299,7 +300,11 @@ impl App {
     pub async fn sync(&self, full: bool) -> SyncRun {
         let id = self.begin_sync(full).await;
         self.drain().await;
-        self.run(&id).await
+        let run = self.run(&id).await;
+        if run.status == RunStatus::Running {
+            panic!("{run:#?} has not ended: {:#?}", self.jobs(JobState::Ready).await);
+        }
+        run
     }
 
     pub async fn begin_sync(&self, full: bool) -> RunId {
@@ -325,14 +330,15 @@ impl App {
         delivered[0].status.expect("an answer")
     }
 
-    pub async fn deliver_all(&self, events: &[SandboxEvent]) {
-        for event in events {
-            assert_eq!(self.deliver(event).await, 200, "{event:?}");
-        }
+    /// Posts events, several at a time.
+    pub async fn deliver_all(&self, events: impl IntoIterator<Item = &SandboxEvent>) {
+        let posts: Vec<_> = events.into_iter().map(|event| self.deliver(event)).collect();
+        let answers: Vec<u16> = futures_util::stream::iter(posts).buffer_unordered(16).collect().await;
+        assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
     }
 
     pub async fn deliveries(&self) -> Vec<Delivery> {
-        self.store.list_deliveries(&self.org, None, None, 1_000).await.unwrap()
+        self.store.list_deliveries(&self.org, None, None, 10_000).await.unwrap()
     }
 
     /// A key's text.
@@ -399,6 +405,39 @@ impl App {
         };
         rows.sort_unstable();
         rows
+    }
+
+    /// From now on no delivery can be stored: a trigger refuses them, as a full disk would.
+    pub async fn break_inbox(&self) {
+        let (sqlite, postgres) = (
+            "CREATE TRIGGER broken BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'planned'); END",
+            "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN RAISE EXCEPTION ''planned''; END'; \
+             CREATE TRIGGER broken BEFORE INSERT ON deliveries FOR EACH STATEMENT EXECUTE FUNCTION broken()",
+        );
+        self.alter(sqlite, postgres).await;
+    }
+
+    /// Deliveries can be stored again.
+    pub async fn mend_inbox(&self) {
+        self.alter("DROP TRIGGER broken", "DROP TRIGGER broken ON deliveries").await;
+    }
+
+    /// Runs statements past the store, as its owner.
+    async fn alter(&self, sqlite: &'static str, postgres: &'static str) {
+        match &self.place {
+            Place::Sqlite(folder) => {
+                let url = format!("sqlite://{}", folder.path().join("halo.db").display());
+                let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                sqlx::raw_sql(sqlite).execute(&mut database).await.unwrap();
+                database.close().await.unwrap();
+            }
+            Place::Postgres(database) => {
+                let mut database = sqlx::PgConnection::connect(&database.url).await.unwrap();
+                sqlx::raw_sql(postgres).execute(&mut database).await.unwrap();
+                database.close().await.unwrap();
+            }
+        }
     }
 
     // --- the sandbox
