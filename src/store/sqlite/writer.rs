@@ -256,11 +256,11 @@ impl Task {
 
     /// The next unit that fits into the batch.
     fn next(&mut self, begun: Instant, acks: usize, bulks: usize) -> Option<(Lane, Box<dyn Work>)> {
-        while acks < ACK_UNITS {
-            match self.acks.try_recv() {
-                Ok(work) if work.wanted() => return Some((Lane::Ack, work)),
-                Ok(_) => {}
-                Err(_) => break,
+        if acks < ACK_UNITS {
+            while let Ok(work) = self.acks.try_recv() {
+                if work.wanted() {
+                    return Some((Lane::Ack, work));
+                }
             }
         }
         let room = bulks < BULK_UNITS
