@@ -4,6 +4,14 @@
 //! `cargo bench --bench jobs [-- JOBS]`. Durable settings on both sides (SQLite `synchronous=FULL`, Postgres with
 //! fsync); the pushing side runs in the same process.
 
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints its figures, and nothing is left to do when it cannot measure"
+)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,23 @@
 //! The way of the data: a connector's page or a webhook's touch becomes a record in the mirror, the
 //! record's facts become derived company fields, stored and requested values are merged, and the result
 //! is rendered as the text of the chat's system prompt. Nothing flows back up.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`commands`] | the command line |
+//! | [`config`] | settings and their layers |
+//! | [`domain`] | plain types of the field |
+//! | [`registry`] | the list of connectors |
+//! | [`store`] | what is kept: traits and two engines |
+//! | [`sync`] | reading from providers, matching, credentials |
+//! | [`webhooks`] | the inbox and its processing |
+//! | [`derive`] | pure functions over facts |
+//! | [`context`] | merge and render |
+//! | [`jobs`] | the job engine |
+//! | [`service`] | what a person can ask for, as values |
+//! | [`http`] | the HTTP surface |
+//! | [`telemetry`] | logs, metrics, their names |
+//! | [`clock`] | time as a parameter |
 
 #![expect(clippy::duplicate_mod, reason = "units and glue of the store are compiled once for each driver")]
 
@@ -10,8 +27,16 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod derive;
 pub mod domain;
+pub mod http;
 pub mod jobs;
+mod recent;
+pub mod recompute;
 pub mod registry;
+pub mod service;
 pub mod store;
+pub mod sync;
 pub mod telemetry;
+pub mod webhooks;
+pub mod worker;

@@ -20,7 +20,7 @@ use crate::config::LogFormat;
 pub mod span {
     /// One HTTP request. Fields: `method`, `path`, `request_id`.
     pub const HTTP_REQUEST: &str = "http.request";
-    /// One attempt of a job. Fields: `job_id`, `kind`, `org_id`, `attempt`.
+    /// One run of a job. Fields: `kind`, `job`, `claim`, `org`, `connection`.
     pub const JOB: &str = "job.run";
     /// One sync run. Fields: `run_id`, `connection_id`, `stream`.
     pub const SYNC_RUN: &str = "sync.run";
@@ -56,10 +56,14 @@ pub mod metric {
     pub const WEBHOOK_DELAY: &str = "halo_sync_webhook_delay_seconds";
     /// Jobs by `kind`, `state`.
     pub const JOBS: &str = "halo_sync_jobs";
-    /// Attempts of jobs that ended, by `kind`, `outcome`.
-    pub const JOB_ATTEMPTS: &str = "halo_sync_job_attempts_total";
-    /// Seconds of an attempt, by `kind`.
-    pub const JOB_SECONDS: &str = "halo_sync_job_duration_seconds";
+    /// Runs of jobs that ended, by `kind`, `outcome`.
+    pub const JOB_RUNS: &str = "halo_sync_job_runs_total";
+    /// Seconds of a run, by `kind`.
+    pub const JOB_SECONDS: &str = "halo_sync_job_run_seconds";
+    /// Seconds from due to start, by `kind`.
+    pub const JOB_WAIT: &str = "halo_sync_job_wait_seconds";
+    /// Claims that were lost while their job ran.
+    pub const JOB_CLAIMS_LOST: &str = "halo_sync_job_claims_lost_total";
     /// Age of the oldest job that could run but does not.
     pub const JOB_OLDEST: &str = "halo_sync_job_oldest_ready_seconds";
     /// Seconds of one company's derivation.
@@ -191,8 +195,10 @@ fn describe() {
     describe_counter!(metric::WEBHOOKS, "Webhook requests by outcome");
     describe_histogram!(metric::WEBHOOK_DELAY, "Seconds from a provider's event to its acceptance");
     describe_gauge!(metric::JOBS, "Jobs by kind and state");
-    describe_counter!(metric::JOB_ATTEMPTS, "Attempts of jobs that ended, by outcome");
-    describe_histogram!(metric::JOB_SECONDS, "Seconds of an attempt of a job");
+    describe_counter!(metric::JOB_RUNS, "Runs of jobs that ended, by outcome");
+    describe_histogram!(metric::JOB_SECONDS, "Seconds of a run of a job");
+    describe_histogram!(metric::JOB_WAIT, "Seconds from a job's due time to its start");
+    describe_counter!(metric::JOB_CLAIMS_LOST, "Claims that were lost while their job ran");
     describe_gauge!(metric::JOB_OLDEST, "Age of the oldest job that could run but does not");
     describe_histogram!(metric::DERIVE_SECONDS, "Seconds of one company's derivation");
     describe_histogram!(metric::RENDER_SECONDS, "Seconds of one rendering");
@@ -261,11 +267,11 @@ mod tests {
         let metrics = Metrics(recorder.handle());
         ::metrics::with_local_recorder(&recorder, || {
             describe();
-            ::metrics::counter!(metric::JOB_ATTEMPTS, "kind" => "sync.stream").increment(2);
+            ::metrics::counter!(metric::JOB_RUNS, "kind" => "sync.stream").increment(2);
             ::metrics::histogram!(metric::RENDER_SECONDS).record(0.0001);
         });
         let text = metrics.render();
-        assert!(text.contains("halo_sync_job_attempts_total{kind=\"sync.stream\"} 2"), "{text}");
+        assert!(text.contains("halo_sync_job_runs_total{kind=\"sync.stream\"} 2"), "{text}");
         assert!(text.contains("halo_sync_render_duration_seconds_bucket{le=\"0.0002\"} 1"), "{text}");
         assert!(text.contains("halo_sync_render_duration_seconds_bucket{le=\"0.00005\"} 0"), "{text}");
     }

@@ -1,8 +1,14 @@
 //! `halo-sync connect`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
 
 use super::cli::STDIN_HINT;
+use super::host::{Access, Host};
+use super::{App, CommandError, ExitCode, read_text};
+use crate::service::{Connect, Request};
 
 /// What is given to `connect`.
 #[derive(Debug, clap::Args)]
@@ -31,4 +37,111 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
     }
+}
+
+/// The name of the secret that `--api-key-file` gives; connectors ask for it by this name.
+const API_KEY: &str = "api_key";
+
+/// Connects an account: checks first, stores then, and begins to read.
+///
+/// # Errors
+///
+/// Files that cannot be read; refused credentials (4); a provider that cannot be reached (5); settings (6).
+pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
+    let key = secret(&args.api_key_file, "--api-key-file")?;
+    let webhook_secrets = match &args.webhook_secret_file {
+        Some(file) => vec![secret(file, "--webhook-secret-file")?],
+        None => Vec::new(),
+    };
+    let mut config = Map::new();
+    for (name, value) in &args.settings {
+        set(&mut config, name, value)?;
+    }
+    if let Some(url) = &args.base_url {
+        config.insert("base_url".to_owned(), Value::String(url.clone()));
+    }
+    let loaded = app.settings()?;
+    app.start_logs(&loaded, false)?;
+    let host = Host::open(app, loaded, Access::WriteIfFree).await?;
+    let request = Request::Connect(Connect {
+        name: args.name.clone().unwrap_or_else(|| args.connector.clone()),
+        connector: args.connector,
+        config: Value::Object(config),
+        secrets: vec![(API_KEY.to_owned(), key)],
+        webhook_secrets,
+        backfill: true,
+    });
+    let answer = host.execute(request).await?;
+    app.out.one(&answer, |answer| describe(answer, host.webhook_base()))?;
+    let name = answer["connection"]["name"].as_str().unwrap_or_default();
+    app.out.note(&match host.writes && !host.on_postgres() {
+        true => "The first read begins with:  halo-sync serve".to_owned(),
+        false => format!("The first read has begun:  halo-sync runs list --connection {name}"),
+    });
+    Ok(())
+}
+
+fn describe(answer: &Value, base: String) -> String {
+    let connection = &answer["connection"];
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let test = if connection["mode"] == "test" { " (TEST mode)" } else { "" };
+    let mut lines = vec![
+        format!("connected  {} {}{test}", text(&connection["connector"]), text(&connection["name"])),
+        format!(
+            "account    {}",
+            [&connection["account_name"], &connection["account_id"]]
+                .into_iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join(" ")
+        ),
+        format!("id         {}", text(&connection["id"])),
+        format!("webhooks   {base}{}", text(&answer["webhook_path"])),
+    ];
+    if lines[1].trim_end() == "account" {
+        lines[1] = "account    not offered by this server".to_owned();
+    }
+    for missing in connection["limits"]["missing"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "missing    {}: permission {}",
+            text(&missing["stream"]),
+            text(&missing["permission"])
+        ));
+    }
+    for stream in connection["limits"]["not_offered"].as_array().into_iter().flatten() {
+        lines.push(format!("skipped    {}: not offered by this server", text(stream)));
+    }
+    lines.join("\n")
+}
+
+/// A secret from a file or stdin: one line, no white space around it.
+fn secret(file: &Path, flag: &str) -> Result<SecretString, CommandError> {
+    let text = read_text(file)?;
+    let text = text.trim();
+    if text.is_empty() || text.chars().any(char::is_whitespace) {
+        let what = if text.is_empty() { "is empty" } else { "holds more than one word" };
+        return Err(CommandError::new(
+            ExitCode::Usage,
+            "bad_secret_file",
+            format!("{flag}: {} {what}", file.display()),
+        )
+        .try_this("Put the secret alone into the file, for example with: cat > FILE"));
+    }
+    Ok(SecretString::from(text.to_owned()))
+}
+
+/// `link.customer_id_field=billing_ref` sets a nested member. A value that is JSON is taken as such, any
+/// other is text.
+fn set(config: &mut Map<String, Value>, name: &str, value: &str) -> Result<(), CommandError> {
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    let (mut members, mut rest) = (config, name);
+    while let Some((head, tail)) = rest.split_once('.') {
+        let member = members.entry(head).or_insert_with(|| Value::Object(Map::new()));
+        members = member.as_object_mut().ok_or_else(|| {
+            CommandError::usage(format!("--set {name}: {head} is set to a plain value already"))
+        })?;
+        rest = tail;
+    }
+    members.insert(rest.to_owned(), value);
+    Ok(())
 }

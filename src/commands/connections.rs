@@ -1,6 +1,14 @@
 //! `halo-sync connections`.
 
 use clap::Subcommand;
+use connector_sdk::Mode;
+use serde_json::{Value, json};
+
+use super::host::{Access, Host};
+use super::{App, CommandError, ExitCode, moment};
+use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::service::Request;
+use crate::service::connections::webhook_path;
 
 /// What is given to `connections`.
 #[derive(Debug, clap::Args)]
@@ -48,4 +56,137 @@ pub enum Action {
         #[arg(long, value_name = "NAME")]
         confirm: Option<String>,
     },
+}
+
+/// Lists, shows, checks, pauses, resumes or removes connections.
+///
+/// # Errors
+///
+/// An unknown connection; what the provider says to a check.
+pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
+    let loaded = app.settings()?;
+    app.start_logs(&loaded, false)?;
+    let (request, done) = match args.action {
+        None | Some(Action::List) => return list(app, &Host::open(app, loaded, Access::Read).await?).await,
+        Some(Action::Show { connection }) => {
+            return show(app, &Host::open(app, loaded, Access::Read).await?, &connection).await;
+        }
+        Some(Action::Check { connection }) => (Request::CheckConnection { connection }, "checked"),
+        Some(Action::Pause { connection }) => (Request::PauseConnection { connection }, "paused"),
+        Some(Action::Resume { connection }) => (Request::ResumeConnection { connection }, "resumed"),
+        Some(Action::Rm { connection, confirm }) => {
+            return remove(app, &Host::open(app, loaded, Access::WriteIfFree).await?, connection, confirm)
+                .await;
+        }
+    };
+    let host = Host::open(app, loaded, Access::WriteIfFree).await?;
+    let answer = host.execute(request).await?;
+    app.out.one(&answer, |answer| {
+        let missing = answer["account"]["missing"].as_array().map_or(0, Vec::len);
+        match missing {
+            0 => done.to_owned(),
+            n => format!("{done}; {n} permissions are missing: {}", answer["account"]["missing"]),
+        }
+    })
+}
+
+fn state(connection: &Connection) -> &'static str {
+    match connection.status {
+        ConnectionStatus::Active => "active",
+        ConnectionStatus::Paused => "paused",
+        ConnectionStatus::NeedsAttention => "needs attention",
+    }
+}
+
+async fn list(app: &App, host: &Host) -> Result<(), CommandError> {
+    let connections = host.store().list_connections(Some(&host.org)).await?;
+    let mut rows = Vec::new();
+    for connection in connections {
+        let counts = host.store().count_records(&host.org, &connection.id).await?;
+        let oldest = counts.iter().map(|c| c.caught_up_at).min().flatten();
+        let records: i64 = counts.iter().map(|c| c.records).sum();
+        rows.push((connection, records, oldest));
+    }
+    if app.out.is_json() {
+        return rows.iter().try_for_each(|(connection, records, fresh)| {
+            app.out.json(&json!({ "connection": connection, "records": records, "fresh_as_of": fresh }))
+        });
+    }
+    app.out.list(
+        &rows,
+        &[
+            ("NAME", &|(c, _, _): &(Connection, i64, _)| c.name.clone()),
+            ("CONNECTOR", &|(c, _, _)| c.connector.clone()),
+            ("MODE", &|(c, _, _)| if c.mode == Mode::Test { "TEST" } else { "live" }.to_owned()),
+            ("STATE", &|(c, _, _)| state(c).to_owned()),
+            ("RECORDS", &|(_, records, _)| records.to_string()),
+            ("FRESH AS OF", &|(_, _, fresh)| fresh.map_or_else(|| "never".to_owned(), moment)),
+            ("ID", &|(c, _, _)| c.id.0.clone()),
+            ("WHY", &|(c, _, _)| c.status_reason.clone().unwrap_or_default()),
+        ],
+        "No account is connected. Connect one:  halo-sync connect stripe --api-key-file FILE",
+    )
+}
+
+async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
+    let connection = host.services.connection(&host.org, name).await?;
+    let counts = host.store().count_records(&host.org, &connection.id).await?;
+    let schedules: Vec<_> = host
+        .store()
+        .list_schedules(Some(&host.org))
+        .await?
+        .into_iter()
+        .filter(|s| s.connection_id.as_ref() == Some(&connection.id))
+        .collect();
+    let webhook = format!("{}{}", host.webhook_base(), webhook_path(&connection));
+    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook });
+    app.out.one(&answer, |_| {
+        let mut lines = vec![
+            format!(
+                "{} ({}), {}, {}",
+                connection.name,
+                connection.id,
+                connection.connector,
+                state(&connection)
+            ),
+            format!("account   {}", connection.account_id.as_deref().unwrap_or("not offered by this server")),
+            format!("mode      {}", if connection.mode == Mode::Test { "TEST" } else { "live" }),
+            format!("webhooks  {webhook}"),
+        ];
+        lines.extend(connection.status_reason.iter().map(|why| format!("why       {why}")));
+        for count in &counts {
+            let fresh = count.caught_up_at.map_or_else(|| "never read to its end".to_owned(), moment);
+            lines.push(format!("stream    {}: {} records, {fresh}", count.stream, count.records));
+        }
+        for schedule in &schedules {
+            lines.push(format!(
+                "schedule  {} ({}) {}, next {}",
+                schedule.expression,
+                schedule.time_zone,
+                schedule.args["kind"].as_str().unwrap_or_default(),
+                moment(schedule.next_run_at)
+            ));
+        }
+        lines.join("\n")
+    })
+}
+
+async fn remove(app: &App, host: &Host, name: String, confirm: Option<String>) -> Result<(), CommandError> {
+    let connection = host.services.connection(&host.org, &name).await?;
+    let counts = host.store().count_records(&host.org, &connection.id).await?;
+    let records: i64 = counts.iter().map(|c| c.records).sum();
+    if confirm.as_deref() != Some(connection.name.as_str()) {
+        return Err(CommandError::new(
+            ExitCode::Usage,
+            "confirmation_needed",
+            format!(
+                "this removes {} with {records} records, its links, runs, webhooks and secrets",
+                connection.name
+            ),
+        )
+        .try_this(format!("halo-sync connections rm {name} --confirm {}", connection.name)));
+    }
+    let answer: Value =
+        host.execute(Request::RemoveConnection { connection: connection.id.0.clone() }).await?;
+    app.out.one(&answer, |_| format!("removed {} and {records} records", connection.name))
 }

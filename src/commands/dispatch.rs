@@ -1,7 +1,10 @@
 //! From the grammar to the commands.
 
 use super::cli::Command;
-use super::{App, CommandError, ExitCode, completions, config, connectors, version};
+use super::{
+    App, CommandError, ExitCode, companies, completions, config, connect, connections, connectors, derive,
+    doctor, jobs, keys, migrate, render, runs, serve, sync, version, worker,
+};
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
 /// pending) answers that exit code.
@@ -11,22 +14,19 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Config(args) => config::run(app, &args)?,
         Command::Completions(args) => completions::run(app, &args)?,
         Command::Version => version::run(app)?,
-        // The commands that need the store, the queue or a provider are wired here, one line each.
-        Command::Serve(_)
-        | Command::Worker(_)
-        | Command::Connect(_)
-        | Command::Connections(_)
-        | Command::Sync(_)
-        | Command::Runs(_)
-        | Command::Companies(_)
-        | Command::Derive(_)
-        | Command::Render(_)
-        | Command::Jobs(_)
-        | Command::Keys(_)
-        | Command::Doctor(_)
-        | Command::Migrate(_) => {
-            return Err(CommandError::new(ExitCode::Failed, "not_built", "this build lacks the command"));
-        }
+        Command::Connect(args) => connect::run(app, args).await?,
+        Command::Connections(args) => connections::run(app, args).await?,
+        Command::Runs(args) => runs::run(app, args).await?,
+        Command::Companies(args) => companies::run(app, args).await?,
+        Command::Derive(args) => derive::run(app, args).await?,
+        Command::Render(args) => render::run(app, args).await?,
+        Command::Jobs(args) => jobs::run(app, args).await?,
+        Command::Keys(args) => keys::run(app, args).await?,
+        Command::Migrate(args) => migrate::run(app, args).await?,
+        Command::Serve(args) => return serve::run(app, args).await,
+        Command::Worker(args) => return worker::run(app, args).await,
+        Command::Sync(args) => return sync::run(app, args).await,
+        Command::Doctor(args) => return doctor::run(app, args).await,
     }
     Ok(ExitCode::Ok)
 }

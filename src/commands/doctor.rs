@@ -1,9 +1,243 @@
 //! `halo-sync doctor`.
 
+use chrono::TimeDelta;
+use serde::Serialize;
+
+use super::host::{Access, Host, keyring};
+use super::{App, CommandError, ExitCode, moment};
+use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::service::Request;
+use crate::sync::credentials::CredentialError;
+
 /// What is given to `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Do not call providers
     #[arg(long)]
     pub offline: bool,
+}
+
+/// A stream that was not read to its end for this long is late: the hourly and the nightly read both missed.
+const LATE: TimeDelta = TimeDelta::hours(26);
+/// A job that is due for this long waits for a worker that is not there.
+const STUCK_SECONDS: u64 = 300;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum State {
+    Ok,
+    Warn,
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: String,
+    state: State,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what_to_type: Option<String>,
+}
+
+/// Findings in the order of the checks.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, check: &str, state: State, found: impl Into<String>) {
+        self.0.push(Finding { check: check.to_owned(), state, found: found.into(), what_to_type: None });
+    }
+
+    fn fix(&mut self, check: &str, state: State, found: impl Into<String>, what_to_type: impl Into<String>) {
+        self.add(check, state, found);
+        if let Some(last) = self.0.last_mut() {
+            last.what_to_type = Some(what_to_type.into());
+        }
+    }
+}
+
+/// Checks settings, database, key, connections and queue.
+///
+/// # Errors
+///
+/// Stdout that cannot be written. What is wrong with the installation is a finding; one FAIL ends with 1.
+pub async fn run(app: &App, args: Args) -> Result<ExitCode, CommandError> {
+    let mut findings = Findings::default();
+    check(app, &args, &mut findings).await;
+    let worst = findings.0.iter().map(|f| f.state).max().unwrap_or(State::Ok);
+    if app.out.is_json() {
+        findings.0.iter().try_for_each(|finding| app.out.json(finding))?;
+    } else {
+        for (n, finding) in (1..).zip(&findings.0) {
+            let state = match finding.state {
+                State::Ok => "OK  ",
+                State::Warn => "WARN",
+                State::Fail => "FAIL",
+            };
+            app.out.line(&format!("[{n}] {state} {}: {}", finding.check, finding.found))?;
+            if let Some(hint) = &finding.what_to_type {
+                app.out.line(&format!("         {hint}"))?;
+            }
+        }
+    }
+    Ok(if worst == State::Fail { ExitCode::Failed } else { ExitCode::Ok })
+}
+
+async fn check(app: &App, args: &Args, findings: &mut Findings) {
+    let loaded = match app.settings() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            return findings.fix("settings", State::Fail, error.to_string(), "halo-sync config check");
+        }
+    };
+    let file =
+        loaded.file.as_ref().map_or_else(|| "defaults, no file".to_owned(), |f| f.display().to_string());
+    findings.add("settings", State::Ok, file);
+    if let Err(error) = app.start_logs(&loaded, false) {
+        findings.add("log", State::Warn, error.to_string());
+    }
+    match keyring(&loaded) {
+        Ok(key) => findings.add("secret key", State::Ok, format!("key {}", key.key_id())),
+        Err(error) => return findings.add("secret key", State::Fail, error.to_string()),
+    }
+    let host = match Host::open(app, loaded, Access::WriteIfFree).await {
+        Ok(host) => host,
+        Err(error) => {
+            let hint = error.what_to_type.clone().unwrap_or_else(|| "halo-sync migrate status".to_owned());
+            return findings.fix("database", State::Fail, error.to_string(), hint);
+        }
+    };
+    match host.store().schema_version().await {
+        Ok(version) => {
+            let held = if host.writes { "" } else { ", held by a running process" };
+            findings.add("database", State::Ok, format!("{}, schema {version}{held}", host.store().engine()));
+        }
+        Err(error) => return findings.add("database", State::Fail, error.to_string()),
+    }
+    if let Err(error) = queue(app, &host, findings).await {
+        findings.add("queue", State::Fail, error.to_string());
+    }
+    if let Err(error) = connections(app, args, &host, findings).await {
+        findings.add("connections", State::Fail, error.to_string());
+    }
+}
+
+async fn queue(app: &App, host: &Host, findings: &mut Findings) -> Result<(), CommandError> {
+    let stats = host.store().job_stats(app.clock.now()).await?;
+    let oldest = stats.oldest_due_us.unsigned_abs() / 1_000_000;
+    let found = format!("{} waiting, {} running, the oldest due for {oldest} s", stats.ready, stats.running);
+    match oldest > STUCK_SECONDS {
+        true => findings.fix("queue", State::Warn, found, "halo-sync serve   (jobs wait for a worker)"),
+        false => findings.add("queue", State::Ok, found),
+    }
+    if stats.dead > 0 {
+        let found = format!("{} jobs gave up", stats.dead);
+        findings.fix("dead letters", State::Warn, found, "halo-sync jobs list --state dead");
+    }
+    let counts = host.store().count_identities(&host.org).await?;
+    let open = counts.unmatched + counts.ambiguous;
+    let found = format!("{} companies, {open} customers of providers without one", counts.companies);
+    match open {
+        0 => findings.add("companies", State::Ok, found),
+        _ => findings.fix("companies", State::Warn, found, "halo-sync companies unmatched"),
+    }
+    Ok(())
+}
+
+async fn connections(
+    app: &App,
+    args: &Args,
+    host: &Host,
+    findings: &mut Findings,
+) -> Result<(), CommandError> {
+    let connections = host.store().list_connections(Some(&host.org)).await?;
+    if connections.is_empty() {
+        let hint = "halo-sync connect stripe --api-key-file FILE";
+        findings.fix("connections", State::Warn, "no account is connected", hint);
+    }
+    for connection in connections {
+        let name = format!("connection {}", connection.name);
+        match host.services.providers.webhook_secrets(&connection).await {
+            Ok(secrets) if secrets.is_empty() => findings.fix(
+                &name,
+                State::Warn,
+                "no webhook secret: changes are seen at the next read only",
+                format!(
+                    "halo-sync connect {} --name {} --api-key-file FILE --webhook-secret-file FILE",
+                    connection.connector, connection.name
+                ),
+            ),
+            Ok(_) => findings.add(&name, State::Ok, "webhook secret is there and opens"),
+            Err(crate::sync::SyncError::Credential(error @ CredentialError::OtherKey { .. })) => {
+                findings.fix(&name, State::Fail, error.to_string(), "restore secret.key from where it was");
+            }
+            Err(error) => findings.add(&name, State::Fail, error.to_string()),
+        }
+        freshness(app, host, &connection, &name, findings).await?;
+        match connection.status {
+            ConnectionStatus::Paused => findings.fix(
+                &name,
+                State::Warn,
+                "paused",
+                format!("halo-sync connections resume {}", connection.name),
+            ),
+            ConnectionStatus::Active | ConnectionStatus::NeedsAttention if args.offline => {}
+            ConnectionStatus::Active | ConnectionStatus::NeedsAttention => {
+                credentials(host, &connection, &name, findings).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn freshness(
+    app: &App,
+    host: &Host,
+    connection: &Connection,
+    name: &str,
+    findings: &mut Findings,
+) -> Result<(), CommandError> {
+    let counts = host.store().count_records(&host.org, &connection.id).await?;
+    let late: Vec<_> = counts
+        .iter()
+        .filter(|c| c.caught_up_at.is_none_or(|at| app.clock.now() - at > LATE))
+        .map(|c| match c.caught_up_at {
+            Some(at) => format!("{} (last {})", c.stream, moment(at)),
+            None => format!("{} (never)", c.stream),
+        })
+        .collect();
+    match (late.is_empty(), counts.is_empty()) {
+        (_, true) => {
+            findings.fix(name, State::Warn, "never read", format!("halo-sync sync {}", connection.name))
+        }
+        (true, false) => findings.add(name, State::Ok, "every stream was read lately"),
+        (false, false) => findings.fix(
+            name,
+            State::Warn,
+            format!("not read to the end lately: {}", late.join(", ")),
+            format!("halo-sync runs list --connection {}", connection.name),
+        ),
+    }
+    Ok(())
+}
+
+async fn credentials(host: &Host, connection: &Connection, name: &str, findings: &mut Findings) {
+    match host.execute(Request::CheckConnection { connection: connection.id.0.clone() }).await {
+        Ok(answer) => {
+            let missing = &answer["account"]["missing"];
+            match missing.as_array().is_none_or(Vec::is_empty) {
+                true => findings.add(name, State::Ok, "the credentials are good"),
+                false => findings.add(name, State::Warn, format!("permissions are missing: {missing}")),
+            }
+        }
+        Err(error) => {
+            let hint = error.what_to_type.clone().unwrap_or_else(|| {
+                format!(
+                    "halo-sync connect {} --name {} --api-key-file FILE",
+                    connection.connector, connection.name
+                )
+            });
+            findings.fix(name, State::Fail, error.to_string(), hint);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! How a command ends: exit codes, and errors in three parts.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use anyhow::Error as AnyError;
@@ -7,6 +8,7 @@ use connector_sdk::ConnectorError;
 use serde::Serialize;
 
 use crate::config::ConfigError;
+use crate::service::{Failure, FailureKind};
 use crate::store::StoreError;
 
 /// Exit codes; documented in `--help` and `docs/operations.md`, never renumbered.
@@ -46,7 +48,7 @@ pub struct CommandError {
     #[serde(rename = "exit_code", serialize_with = "as_number")]
     pub exit: ExitCode,
     /// A stable name for programs (`config_invalid`); the same as the API's where the API has it too.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// What failed, in one line.
     #[serde(rename = "title")]
     pub message: String,
@@ -67,8 +69,8 @@ const BROKEN_PIPE: &str = "broken_pipe";
 
 impl CommandError {
     /// An error with the given exit code and stable name.
-    pub fn new(exit: ExitCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, code, message: message.into(), why: None, what_to_type: None }
+    pub fn new(exit: ExitCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { exit, code: code.into(), message: message.into(), why: None, what_to_type: None }
     }
 
     /// An error of what was asked for, that clap could not see.
@@ -126,6 +128,7 @@ impl From<AnyError> for CommandError {
                 .downcast_ref::<StoreError>()
                 .map(of_store)
                 .or_else(|| cause.downcast_ref::<ConnectorError>().map(of_connector))
+                .or_else(|| cause.downcast_ref::<Failure>().map(|failure| failure.clone().into()))
                 .or_else(|| cause.downcast_ref::<std::io::Error>().map(of_io))
         });
         let why: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
@@ -151,15 +154,17 @@ impl From<ConfigError> for CommandError {
 fn of_store(error: &StoreError) -> CommandError {
     let (exit, code, message, hint) = match error {
         StoreError::NewerSchema { .. } => {
-            (ExitCode::Config, "schema_newer", "the database was written by a newer halo-sync", None)
+            (ExitCode::Config, "newer_schema", "the database was written by a newer halo-sync", None)
         }
         StoreError::OlderSchema { .. } => {
-            (ExitCode::Config, "schema_older", "the database must be migrated", Some("halo-sync migrate run"))
+            (ExitCode::Config, "older_schema", "the database must be migrated", Some("halo-sync migrate run"))
         }
         StoreError::Setup(_) => {
             (ExitCode::Config, "database_setup", "the database is not set up as needed", None)
         }
-        StoreError::Locked { .. } => (ExitCode::TryLater, "locked", "the database file is in use", None),
+        StoreError::Locked { .. } => {
+            (ExitCode::Config, "database_locked", "the database file is in use", None)
+        }
         StoreError::Unavailable(_) => {
             (ExitCode::TryLater, "storage_unavailable", "the database cannot be written", None)
         }
@@ -202,6 +207,23 @@ fn of_io(error: &std::io::Error) -> CommandError {
     CommandError::new(ExitCode::Failed, code, error.to_string())
 }
 
+impl From<Failure> for CommandError {
+    fn from(failure: Failure) -> Self {
+        let exit = match failure.kind {
+            FailureKind::Invalid => ExitCode::Usage,
+            FailureKind::NotFound | FailureKind::Internal => ExitCode::Failed,
+            FailureKind::Credentials => ExitCode::NeedsPerson,
+            FailureKind::Provider => ExitCode::TryLater,
+            FailureKind::Setup => ExitCode::Config,
+        };
+        let own = Self::new(exit, failure.code, failure.message);
+        match failure.hint {
+            Some(hint) => own.try_this(hint),
+            None => own,
+        }
+    }
+}
+
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         of_store(&error)
@@ -230,7 +252,7 @@ mod tests {
         let refused = ConnectorError::Auth { message: "key revoked".into(), missing_permission: None };
         let error = Err::<(), _>(refused).context("cannot read customers").unwrap_err();
         let error = CommandError::from(error);
-        assert_eq!((error.exit, error.code), (ExitCode::NeedsPerson, "credentials_refused"));
+        assert_eq!((error.exit, &*error.code), (ExitCode::NeedsPerson, "credentials_refused"));
         assert_eq!(error.message, "cannot read customers");
         assert_eq!(error.why.as_deref(), Some("credentials: key revoked"));
 

@@ -12,15 +12,20 @@ pub mod config;
 pub mod connect;
 pub mod connections;
 pub mod connectors;
+mod demo;
 pub mod derive;
+mod diff;
 mod dispatch;
 pub mod doctor;
 mod exit;
+mod host;
 pub mod jobs;
 pub mod keys;
 pub mod migrate;
 mod output;
+mod progress;
 pub mod render;
+mod running;
 pub mod runs;
 pub mod serve;
 pub mod sync;
@@ -31,8 +36,11 @@ pub use app::{App, Invocation};
 pub use exit::{CommandError, ExitCode};
 pub use output::{ColorChoice, Column, Output, Style};
 
+use std::path::Path;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use connector_sdk::Timestamp;
 
 /// Runs the command that the invocation asks for, prints what it has to say, and answers the exit code.
 pub async fn run(invocation: Invocation) -> ExitCode {
@@ -97,6 +105,32 @@ fn unparsed(out: &Output, error: &clap::Error) -> ExitCode {
             out.usage(text.trim_end());
             ExitCode::Usage
         }
+    }
+}
+
+/// The text of a file; `-` is stdin.
+fn read_text(file: &Path) -> Result<String, CommandError> {
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(file)
+    };
+    text.map_err(|e| {
+        CommandError::new(ExitCode::Failed, "unreadable_file", format!("{} cannot be read", file.display()))
+            .why(e.to_string())
+    })
+}
+
+/// An instant for people, to the second.
+fn moment(at: Timestamp) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// The word that a value has in JSON.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word.replace('_', " "),
+        _ => String::new(),
     }
 }
 

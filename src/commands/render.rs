@@ -2,7 +2,16 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
 use super::cli::STDIN_HINT;
+use super::host::{Access, Host};
+use super::{App, CommandError, ExitCode, read_text, word};
+use crate::context::{
+    CompanyDoc, MergeOptions, Merged, RenderOptions, Rendered, Request, UserDoc, cases, merge, render,
+};
+use crate::service::find_company;
+use crate::store::identity::Lookup;
 
 /// What is given to `render`.
 #[derive(Debug, clap::Args)]
@@ -23,4 +32,135 @@ pub struct Args {
     /// Largest size of the text, in tokens as docs/prompt-format.md counts them
     #[arg(long, value_name = "N")]
     pub budget: Option<usize>,
+}
+
+/// Renders what is stored, or answers cases from a file.
+///
+/// # Errors
+///
+/// An unknown user or company; a case that is not understood, which names the member. Cases before it are
+/// answered.
+pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
+    if let Some(file) = &args.input {
+        return answer_cases(app, &read_text(file)?, &args);
+    }
+    let loaded = app.settings()?;
+    app.start_logs(&loaded, false)?;
+    let host = Host::open(app, loaded, Access::Read).await?;
+    let company = match &args.company {
+        Some(text) => Some(Lookup::Id(find_company(host.store(), &host.org, text).await?.id.0)),
+        None => None,
+    };
+    let user = args.user.as_deref().map(Lookup::parse);
+    let view = host.store().load_view(&host.org, user.as_ref(), company.as_ref()).await?;
+    if let (None, Some(user)) = (&view.user, &args.user) {
+        return Err(CommandError::not_found(format_args!("user {user}")));
+    }
+    let user = view.user.as_ref().map(UserDoc::from);
+    let company = view.company.as_ref().map(CompanyDoc::from);
+    let prompt = host.prompt()?;
+    let request = Request::default();
+    let options = MergeOptions { reporting_currency: prompt.reporting_currency.clone() };
+    let merged = merge(user.as_ref(), company.as_ref(), &request, &prompt.attributes, &options);
+    let budget_tokens = args.budget.or(prompt.budget_tokens);
+    let rendered = render(&merged, &RenderOptions { budget_tokens, ..RenderOptions::default() });
+    print(app, &merged, &rendered, args.explain)
+}
+
+fn print(app: &App, merged: &Merged<'_>, rendered: &Rendered, explain: bool) -> Result<(), CommandError> {
+    let mut answer = json!({
+        "text": rendered.text,
+        "tokens": rendered.tokens,
+        "sections": rendered.sections,
+        "trimmed": rendered.trimmed,
+    });
+    if explain && let Some(members) = answer.as_object_mut() {
+        members.insert("explain".to_owned(), json!(merged));
+    }
+    app.out.one(&answer, |_| rendered.text.clone())?;
+    if explain && !app.out.is_json() {
+        for line in origins(merged) {
+            app.out.note(&line);
+        }
+    }
+    let trimmed = rendered.trimmed.len();
+    app.out.note(&format!(
+        "about {} tokens{}",
+        rendered.tokens,
+        if trimmed > 0 { format!("; {trimmed} sections were trimmed") } else { String::new() }
+    ));
+    Ok(())
+}
+
+/// Where each field comes from, what it beat, and what is kept out of the prompt.
+fn origins(merged: &Merged<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (who, party) in [("user", &merged.user), ("company", &merged.company)] {
+        for field in party.iter().flat_map(|p| &p.fields) {
+            let hidden = if field.in_prompt { "" } else { ", not in the prompt" };
+            lines.push(format!(
+                "{who}.{} from {} as {}{hidden}",
+                field.key,
+                word(&field.origin),
+                word(&field.rank)
+            ));
+            for loser in &field.losers {
+                lines.push(format!(
+                    "    beat {} from {}: {}",
+                    json!(loser.value),
+                    word(&loser.origin),
+                    word(&loser.why)
+                ));
+            }
+        }
+    }
+    for entry in &merged.entries {
+        let hidden = if entry.in_prompt { "" } else { ", not in the prompt" };
+        lines.push(format!(
+            "context.{} of the {} from {} as {}{hidden}",
+            entry.key,
+            word(&entry.scope),
+            word(&entry.origin),
+            word(&entry.rank)
+        ));
+    }
+    for refused in &merged.refused {
+        lines.push(format!(
+            "refused {} of the {}: {}",
+            refused.key,
+            word(&refused.scope),
+            word(&refused.why)
+        ));
+    }
+    lines
+}
+
+/// Needs neither settings nor a database.
+fn answer_cases(app: &App, text: &str, args: &Args) -> Result<(), CommandError> {
+    let wrong =
+        |why: String| CommandError::new(ExitCode::Failed, "bad_case", "a case cannot be answered").why(why);
+    let document: Value = serde_json::from_str(text).map_err(|e| wrong(format!("not JSON: {e}")))?;
+    for (n, case) in cases::cases(document).map_err(|e| wrong(e.to_string()))?.iter().enumerate() {
+        let (id, mut input) = cases::read(case, n).map_err(|e| wrong(e.to_string()))?;
+        if args.budget.is_some() {
+            input.options.budget_tokens = args.budget;
+        }
+        input.run(|merged, rendered| {
+            let mut answer = json!({
+                "id": id,
+                "text": rendered.text,
+                "tokens": rendered.tokens,
+                "sections": rendered.sections,
+                "trimmed": rendered.trimmed,
+                "refused": merged.refused,
+            });
+            if args.explain
+                && let Some(members) = answer.as_object_mut()
+            {
+                members.insert("explain".to_owned(), json!(merged));
+            }
+            app.out.json(&answer)
+        })?;
+    }
+    Ok(())
 }

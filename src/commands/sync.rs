@@ -1,5 +1,18 @@
 //! `halo-sync sync`.
 
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::host::{Access, Host};
+use super::progress::Progress;
+use super::runs::{changed, total};
+use super::{App, CommandError, ExitCode, word};
+use crate::domain::RunId;
+use crate::domain::runs::{RunStatus, StreamProgress, SyncRun};
+use crate::service::Request;
+use crate::sync::dry_run::dry_run;
+
 /// What is given to `sync`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -18,4 +31,112 @@ pub struct Args {
     /// End with exit code 10 when something would change
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
+}
+
+/// How often a run that another process works on is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Reads a connected account now, or says what reading would change.
+///
+/// # Errors
+///
+/// What the run met: credentials (4), a provider that is not there (5). Exit code 3 when records were
+/// rejected, 10 when a dry run would change something and was asked to say so.
+pub async fn run(app: &App, args: Args) -> Result<ExitCode, CommandError> {
+    let loaded = app.settings()?;
+    app.start_logs(&loaded, false)?;
+    if args.dry_run {
+        return look(app, &Host::open(app, loaded, Access::Read).await?, &args).await;
+    }
+    let host = Host::open(app, loaded, Access::WriteIfFree).await?;
+    // Nobody else works jobs off while this process holds the file; on Postgres one more worker does no harm.
+    let worker = if host.writes { Some(host.start_worker(app).await?) } else { None };
+    let followed = start_and_follow(app, &host, &args).await;
+    if let Some(worker) = worker {
+        if followed.is_ok() && !host.on_postgres() {
+            worker.drain().await;
+        }
+        worker.stop(Duration::from_secs(host.loaded.config.worker.shutdown_seconds)).await;
+    }
+    let run = followed?;
+    let counts = total(&run);
+    app.out.one(&run, |run| format!("{} {}: {}", run.id, word(&run.status), changed(&counts)))?;
+    if counts.rejected > 0 {
+        app.out.note(&format!("Why records were rejected:  halo-sync runs show {}", run.id));
+    }
+    match run.status {
+        RunStatus::Failed => {
+            let exit = host.why_failed(&run).await?;
+            Err(CommandError::new(exit, "run_failed", format!("run {} failed", run.id))
+                .why(run.error.unwrap_or_default())
+                .try_this("halo-sync doctor"))
+        }
+        _ if counts.rejected > 0 => Ok(ExitCode::RecordErrors),
+        _ => Ok(ExitCode::Ok),
+    }
+}
+
+async fn start_and_follow(app: &App, host: &Host, args: &Args) -> Result<SyncRun, CommandError> {
+    let answer = host
+        .execute(Request::Sync {
+            connection: args.connection.clone(),
+            full: args.full,
+            streams: args.streams.clone(),
+        })
+        .await?;
+    if answer["already_running"] == Value::Bool(true) {
+        app.out.note("A run is at work already; this follows it.");
+    }
+    let id = RunId::from(answer["run"]["id"].as_str().unwrap_or_default());
+    follow(app, host, &id).await
+}
+
+/// Shows a run's progress until it ends.
+pub(super) async fn follow(app: &App, host: &Host, id: &RunId) -> Result<SyncRun, CommandError> {
+    let progress = Progress::new(&app.out);
+    loop {
+        let run = host.store().find_run(&host.org, id).await?;
+        let run = run.ok_or_else(|| CommandError::not_found(format_args!("run {id}")))?;
+        progress.show(&run.streams);
+        if run.status != RunStatus::Running {
+            progress.finish();
+            return Ok(run);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn look(app: &App, host: &Host, args: &Args) -> Result<ExitCode, CommandError> {
+    let connection = host.services.connection(&host.org, &args.connection).await?;
+    let progress = Progress::new(&app.out);
+    let services = &host.services;
+    let streams = dry_run(
+        &*services.store,
+        &services.providers,
+        &connection,
+        &args.streams,
+        app.clock.now(),
+        |stream| {
+            progress.show(std::slice::from_ref(stream));
+        },
+    )
+    .await
+    .map_err(crate::service::Failure::from)?;
+    progress.finish();
+    app.out.list(
+        &streams,
+        &[
+            ("STREAM", &|s: &StreamProgress| s.stream.clone()),
+            ("NEW", &|s| s.counts.created.to_string()),
+            ("CHANGED", &|s| s.counts.updated.to_string()),
+            ("GONE", &|s| s.counts.deleted.to_string()),
+            ("EQUAL", &|s| s.counts.unchanged.to_string()),
+            ("REJECTED", &|s| s.counts.rejected.to_string()),
+            ("", &|s| s.reason.clone().unwrap_or_default()),
+        ],
+        "The connector has no such stream.",
+    )?;
+    app.out.note("Nothing was written.");
+    let pending = streams.iter().any(|s| s.counts.created + s.counts.updated + s.counts.deleted > 0);
+    Ok(if pending && args.exit_code { ExitCode::ChangesPending } else { ExitCode::Ok })
 }

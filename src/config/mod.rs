@@ -12,6 +12,7 @@ mod error;
 mod layers;
 mod log;
 mod orgs;
+mod prompt;
 mod secret;
 mod security;
 mod server;
@@ -32,6 +33,7 @@ pub use error::{ConfigError, Problem};
 pub use layers::{ENV_PREFIX, FILE_NAME, FileChoice, Flag, Origin, Sources};
 pub use log::{Log, LogFormat};
 pub use orgs::Orgs;
+pub use prompt::Prompt;
 pub use secret::Secret;
 pub use security::{SecretKeySource, Security};
 pub use server::Server;
@@ -64,6 +66,8 @@ pub struct Config {
     pub sync: Sync,
     /// Organisations.
     pub orgs: Orgs,
+    /// The text that the chat's prompt gets.
+    pub prompt: Prompt,
     /// Settings of derivation, which validates them itself.
     pub derive: serde_json::Map<String, Value>,
 }

@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Findings;
+use crate::jobs::cron;
 
 /// Reading from providers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,13 +38,12 @@ impl Sync {
             ("sync.incremental_schedule", &self.incremental_schedule),
             ("sync.full_schedule", &self.full_schedule),
         ] {
-            let fields = text.split_whitespace().count();
-            if fields != 5 && fields != 6 {
-                found.add(key, format!("{text:?} has {fields} fields; a cron expression has five"));
+            if let Err(error) = text.parse::<cron::Cron>() {
+                found.add(key, format!("{text:?}: {error}"));
             }
         }
-        if self.time_zone.parse::<chrono_tz::Tz>().is_err() {
-            found.add("sync.time_zone", format!("{:?} is not an IANA time zone", self.time_zone));
+        if let Err(error) = cron::time_zone(&self.time_zone) {
+            found.add("sync.time_zone", error.to_string());
         }
         found.within("sync.page_budget", self.page_budget, 1, 100_000);
         found.within("sync.job_seconds", self.job_seconds, 1, 3_600);

@@ -107,6 +107,7 @@ fn values_are_read_strictly() {
         ("[log]\nlevel = \"loud\"\n", "log.level"),
         ("[sync]\ntime_zone = \"Mars/Olympus\"\n", "sync.time_zone"),
         ("[sync]\nfull_schedule = \"daily\"\n", "sync.full_schedule"),
+        ("[sync]\nincremental_schedule = \"61 * * * *\"\n", "sync.incremental_schedule"),
         ("[orgs]\ndefault = \"acme\"\n", "orgs.default"),
         ("[database]\nurl = \"mysql://u:hunter2@h/d\"\n", "database.url"),
         ("[database]\nurl = \"sqlite::memory:\"\n", "database.url"),

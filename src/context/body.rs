@@ -5,8 +5,10 @@
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
+use unicode_normalization::UnicodeNormalization;
 
 use super::names::names;
+use super::sanitise::clean;
 use super::text::{Position, TextStyle};
 use crate::domain::ContextType;
 
@@ -404,7 +406,7 @@ impl Body {
     }
 
     fn word(&mut self, text: &str, ours: &[&str]) {
-        self.cut |= if ours.iter().any(|word| text.eq_ignore_ascii_case(word)) {
+        self.cut |= if reads_as_one_of(text, ours) {
             self.style.write_quoted(&mut self.text, text)
         } else {
             self.style.write(&mut self.text, text, Position::Inline)
@@ -434,6 +436,12 @@ impl Body {
             _ => self.keyed("- ", name, value, 0, 1, ""),
         }
     }
+}
+
+/// Whether a text is one of these words once it is sanitised or normalised.
+fn reads_as_one_of(text: &str, words: &[&str]) -> bool {
+    let is = |text: &str| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+    is(text) || (!text.is_ascii() && is(&clean(text).text.nfkc().collect::<String>()))
 }
 
 fn connection_word(connected: bool) -> &'static str {

@@ -100,9 +100,8 @@ pub struct CompanyPart {
     pub context: BTreeMap<String, ContextEntry>,
 }
 
-/// What the operator has said about an attribute.
+/// What the operator has said about an attribute. Other members of its record (data type, sample value) are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AttributeInfo {
     /// Whose attribute.
     pub scope: Scope,

@@ -54,7 +54,7 @@ pub enum Why {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Loser<'a> {
     /// What it said.
-    pub value: &'a Value,
+    pub value: FieldValue<'a>,
     /// Where it came from.
     pub origin: Origin,
     /// Its rank.
@@ -248,6 +248,7 @@ impl<'a> Fields<'a> {
             let rank = rank_of(key);
             match self.by_key.get_mut(key.as_str()) {
                 Some(column) => {
+                    let value = FieldValue::Json(value);
                     column.losers.push(Loser { value, origin: Origin::Stored, rank, why: Why::Shadowed });
                 }
                 None => self.put(key, FieldValue::Json(value), Origin::Stored, rank),
@@ -262,8 +263,15 @@ impl<'a> Fields<'a> {
             };
             if let Some(money) = currency.and_then(|currency| Money::new(minor, currency)) {
                 let rank = if provenance.contains_key(base) { rank_of(base) } else { rank_of(minor_key) };
+                let mut losers = Vec::new();
                 self.by_key.remove(minor_key);
+                if let Some(Field { value, origin, rank, .. }) = self.by_key.remove(base) {
+                    losers.push(Loser { value, origin, rank, why: Why::Shadowed });
+                }
                 self.put(base, FieldValue::Money(money), Origin::Stored, rank);
+                if let Some(field) = self.by_key.get_mut(base) {
+                    field.losers = losers;
+                }
             }
         }
         // A currency is part of its amounts, not a trait.
@@ -320,7 +328,7 @@ impl<'a> Fields<'a> {
                 match Money::from_major(number, currency) {
                     Some(money) => new = FieldValue::Money(money),
                     None => {
-                        let loser = Loser { value, origin, rank, why: Why::NotExact };
+                        let loser = Loser { value: new, origin, rank, why: Why::NotExact };
                         match self.by_key.get_mut(key) {
                             Some(field) => field.losers.push(loser),
                             None => refused.push(Refused { scope: self.scope, key, why: Why::NotExact }),
@@ -331,18 +339,11 @@ impl<'a> Fields<'a> {
             }
             match self.by_key.get_mut(key) {
                 Some(field) if field.rank.level() > rank.level() => {
-                    field.losers.push(Loser { value, origin, rank, why: Why::Outranked });
+                    field.losers.push(Loser { value: new, origin, rank, why: Why::Outranked });
                 }
                 Some(field) => {
-                    if let FieldValue::Json(old) = field.value {
-                        let old = Loser {
-                            value: old,
-                            origin: field.origin,
-                            rank: field.rank,
-                            why: Why::Overwritten,
-                        };
-                        field.losers.push(old);
-                    }
+                    let (value, why) = (field.value, Why::Overwritten);
+                    field.losers.push(Loser { value, origin: field.origin, rank: field.rank, why });
                     (field.value, field.origin, field.rank) = (new, origin, rank);
                 }
                 None => self.put(key, new, origin, rank),
@@ -378,7 +379,7 @@ fn own_currency(base: &str) -> &'static str {
     }
 }
 
-fn money_minor<'a>(map: &'a Map<String, Value>, base: &str) -> Option<(i64, &'static str)> {
+fn money_minor(map: &Map<String, Value>, base: &str) -> Option<(i64, &'static str)> {
     let key = match base {
         "mrr" => "mrr_minor",
         "arr" => "arr_minor",

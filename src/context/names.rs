@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::sanitise::clean;
-use super::text::{TextStyle, is_plain_key};
+use super::text::{MARKED_SPACE, TextStyle, is_plain_key};
 
 /// Words that keep their own spelling: as they are written in lower case, and as they are printed.
 /// Sorted by the first. `docs/prompt-format.md` shows the same table; a test compares the two.
@@ -144,22 +144,27 @@ pub fn humanise(key: &str) -> Cow<'_, str> {
         return Cow::Borrowed(key);
     }
     let mut out = String::with_capacity(key.len() + 4);
+    push_humanised(&mut out, key);
+    if out.is_empty() { Cow::Borrowed(key) } else { Cow::Owned(out) }
+}
+
+/// Writes a plain key humanised; writes nothing if no word is in it.
+fn push_humanised(out: &mut String, key: &str) {
     for chunk in key.split(['_', '-', '.', '/', ' ']).filter(|chunk| !chunk.is_empty()) {
         if let Some(spelling) = spelling(chunk) {
-            push_word(&mut out, spelling);
+            push_word(out, spelling);
             continue;
         }
         let mut rest = chunk;
         while !rest.is_empty() {
             let (word, tail) = rest.split_at(word_end(rest));
             match spelling(word) {
-                Some(spelling) => push_word(&mut out, spelling),
-                None => push_capitalised(&mut out, word),
+                Some(spelling) => push_word(out, spelling),
+                None => push_capitalised(out, word),
             }
             rest = tail;
         }
     }
-    if out.is_empty() { Cow::Borrowed(key) } else { Cow::Owned(out) }
 }
 
 fn push_word(out: &mut String, word: &str) {
@@ -221,9 +226,12 @@ fn spelling(word: &str) -> Option<&'static str> {
 /// The printed names of sibling keys, in their order, no two alike: humanised (if `human`); as they
 /// are where two would be alike; with invisible characters shown where that does not part them; numbered at last.
 pub(crate) fn names(keys: &[&str], human: bool, style: TextStyle) -> Vec<String> {
-    let mut stage = vec![if human { Stage::Human } else { Stage::Raw }; keys.len()];
-    let mut printed: Vec<String> =
-        keys.iter().zip(&stage).map(|(key, stage)| print(key, *stage, style)).collect();
+    let first = if human { Stage::Human } else { Stage::Raw };
+    let mut printed: Vec<String> = keys.iter().map(|key| print(key, first, style)).collect();
+    if keys.len() < 2 {
+        return printed;
+    }
+    let mut stage = vec![first; keys.len()];
     loop {
         let mut order: Vec<usize> = (0..keys.len()).collect();
         order.sort_unstable_by(|a, b| printed[*a].cmp(&printed[*b]).then(a.cmp(b)));
@@ -265,9 +273,12 @@ fn print(key: &str, stage: Stage, style: TextStyle) -> String {
         Stage::Human => {
             let cleaned = clean(key);
             if cleaned.cut == 0 && is_plain_key(&cleaned.text) {
-                style.write_key(&mut out, &humanise(&cleaned.text), false);
-            } else {
+                push_humanised(&mut out, &cleaned.text);
+            }
+            if out.is_empty() {
                 style.write_key(&mut out, key, false);
+            } else if style.mark_spaces {
+                out = out.replace(' ', MARKED_SPACE.encode_utf8(&mut [0; 4]));
             }
         }
         Stage::Raw => style.write_key(&mut out, key, false),

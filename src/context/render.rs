@@ -305,9 +305,19 @@ fn push_marks(header: &mut String, marks: &[&str]) {
     }
 }
 
+/// In small letters and NFKC.
+fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        text.nfkc().flat_map(char::to_lowercase).collect()
+    }
+}
+
 /// Whether a label reads like one of the two headers that are not an entry's.
 fn is_reserved_label(label: &str) -> bool {
-    let folded: String = label.nfkc().flat_map(char::to_lowercase).filter(|c| !c.is_whitespace()).collect();
+    let mut folded = fold(label);
+    folded.retain(|c| !c.is_whitespace());
     folded == "userprofile" || folded == "company" || folded.starts_with("company:")
 }
 
@@ -372,8 +382,7 @@ fn entry_drafts(merged: &Merged<'_>, style: TextStyle, labels: bool, test: bool,
     let mut headers: Vec<String> =
         entries.iter().map(|entry| entry_header(entry, style, labels, test, None)).collect();
     // Two headers that read alike name their keys.
-    let folded: Vec<String> =
-        headers.iter().map(|header| header.nfkc().flat_map(char::to_lowercase).collect()).collect();
+    let folded: Vec<String> = headers.iter().map(|header| fold(header)).collect();
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_unstable_by(|a, b| folded[*a].cmp(&folded[*b]));
     for group in order.chunk_by(|a, b| folded[*a] == folded[*b]).filter(|group| group.len() > 1) {

@@ -326,10 +326,28 @@ pub(crate) fn is_plain_key(key: &str) -> bool {
             && !key.contains("--")
             && key.chars().all(ok)
     }
-    form(key)
-        && (key.is_ascii()
-            || is_nfkc_quick(key.chars()) == IsNormalized::Yes
-            || form(&key.nfkc().collect::<String>()))
+    if key.is_ascii() {
+        return is_plain_ascii_key(key.as_bytes());
+    }
+    form(key) && (is_nfkc_quick(key.chars()) == IsNormalized::Yes || form(&key.nfkc().collect::<String>()))
+}
+
+/// [`is_plain_key`] for the keys that nearly all keys are.
+fn is_plain_ascii_key(key: &[u8]) -> bool {
+    let mut previous = b' ';
+    for &byte in key {
+        let ok = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => true,
+            b' ' | b'-' => previous != byte,
+            b'.' | b'/' => true,
+            _ => false,
+        };
+        if !ok {
+            return false;
+        }
+        previous = byte;
+    }
+    previous != b' ' && key.first().is_some_and(|first| first.is_ascii_alphanumeric() || *first == b'_')
 }
 
 #[cfg(test)]

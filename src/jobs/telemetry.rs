@@ -1,12 +1,6 @@
-//! Names of the job engine's span and figures.
+//! Which of the program's names the job engine uses.
 
-/// Span of one run; fields: kind, job, claim, org, connection.
-pub(super) const RUN_SPAN: &str = "job.run";
-/// Counter of ended runs; labels: kind, outcome.
-pub(super) const RUNS: &str = "halo_job_runs_total";
-/// Histogram of run times, seconds; label: kind.
-pub(super) const RUN_SECONDS: &str = "halo_job_run_seconds";
-/// Histogram of the time from due to start, seconds; label: kind.
-pub(super) const WAIT_SECONDS: &str = "halo_job_wait_seconds";
-/// Counter of claims that were lost while their job ran.
-pub(super) const LOST: &str = "halo_job_claims_lost_total";
+pub(super) use crate::telemetry::metric::{
+    JOB_CLAIMS_LOST as LOST, JOB_RUNS as RUNS, JOB_SECONDS as RUN_SECONDS, JOB_WAIT as WAIT_SECONDS,
+};
+pub(super) use crate::telemetry::span::JOB as RUN_SPAN;

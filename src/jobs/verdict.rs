@@ -17,6 +17,9 @@ pub enum JobError {
     /// A unit of work did not commit.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Something that the job needs is gone, or cannot be used until a person acts.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Maps an error to the outcome of the job that met it. `now` turns a provider's instant into a wait.
@@ -31,32 +34,41 @@ pub enum JobError {
 /// | schema, set-up, read-only store, broken rule, unreadable row | discard | another try meets the same rows with the same program |
 pub fn verdict(error: &JobError, now: Timestamp) -> JobOutcome {
     match error {
-        JobError::Connector(error) => match error {
-            ConnectorError::RateLimited { until } => {
-                let wait = (*until - now).min(NOT_BEFORE_CAP);
-                JobOutcome::Snooze(wait.to_std().unwrap_or(Duration::ZERO))
-            }
-            ConnectorError::Cancelled => JobOutcome::Snooze(Duration::ZERO),
-            ConnectorError::Transient(_) | ConnectorError::Protocol(_) => retry(error),
-            ConnectorError::Config(_) | ConnectorError::Auth { .. } | ConnectorError::NotOffered(_) => {
-                JobOutcome::Discard(error.to_string())
-            }
-        },
-        JobError::Store(error) => match error {
-            StoreError::Fenced { .. } => JobOutcome::Snooze(Duration::ZERO),
-            StoreError::Database(_)
-            | StoreError::Unavailable(_)
-            | StoreError::Locked { .. }
-            | StoreError::Contended { .. }
-            | StoreError::Panicked(_)
-            | StoreError::Closed => retry(error),
-            StoreError::NewerSchema { .. }
-            | StoreError::OlderSchema { .. }
-            | StoreError::Inconsistent { .. }
-            | StoreError::Invalid(_)
-            | StoreError::ReadOnly
-            | StoreError::Setup(_) => JobOutcome::Discard(error.to_string()),
-        },
+        JobError::Connector(error) => of_connector(error, now),
+        JobError::Store(error) => of_store(error),
+        JobError::Refused(reason) => JobOutcome::Discard(reason.clone()),
+    }
+}
+
+fn of_connector(error: &ConnectorError, now: Timestamp) -> JobOutcome {
+    match error {
+        ConnectorError::RateLimited { until } => {
+            let wait = (*until - now).min(NOT_BEFORE_CAP);
+            JobOutcome::Snooze(wait.to_std().unwrap_or(Duration::ZERO))
+        }
+        ConnectorError::Cancelled => JobOutcome::Snooze(Duration::ZERO),
+        ConnectorError::Transient(_) | ConnectorError::Protocol(_) => retry(error),
+        ConnectorError::Config(_) | ConnectorError::Auth { .. } | ConnectorError::NotOffered(_) => {
+            JobOutcome::Discard(error.to_string())
+        }
+    }
+}
+
+fn of_store(error: &StoreError) -> JobOutcome {
+    match error {
+        StoreError::Fenced { .. } => JobOutcome::Snooze(Duration::ZERO),
+        StoreError::Database(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Locked { .. }
+        | StoreError::Contended { .. }
+        | StoreError::Panicked(_)
+        | StoreError::Closed => retry(error),
+        StoreError::NewerSchema { .. }
+        | StoreError::OlderSchema { .. }
+        | StoreError::Inconsistent { .. }
+        | StoreError::Invalid(_)
+        | StoreError::ReadOnly
+        | StoreError::Setup(_) => JobOutcome::Discard(error.to_string()),
     }
 }
 

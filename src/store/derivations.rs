@@ -61,7 +61,9 @@ pub struct CompanyInputs {
     pub company: Company,
     /// The mark that asked for it; `None` when it was asked for by hand.
     pub dirty: Option<Dirty>,
-    /// Live records of every party that is linked to the company, and the closure of their references.
+    /// Live records of every party that is linked to the company, and the closure of their references. A
+    /// referred record that is gone comes as it was last; a party that is gone comes with its account marked
+    /// as deleted.
     pub facts: Vec<FactsRow>,
     /// Linked users.
     pub members: Vec<MemberRow>,

@@ -123,6 +123,9 @@ pub struct IngestCommit {
     pub jobs: Vec<NewJob>,
     /// The claim behind the work; the unit is refused when it was lost.
     pub fence: Option<Fence>,
+    /// When the derive job that a change makes necessary is due: a little later while a backfill runs, so
+    /// that a customer and its subscriptions are derived once.
+    pub derive_at: Timestamp,
     /// Now.
     pub at: Timestamp,
 }

@@ -562,3 +562,7 @@ mod tests {
         assert!(wrong.contains("lacks what was promised") && !wrong.contains("s3cret"), "{wrong}");
     }
 }
+
+#[cfg(test)]
+#[path = "http_network_tests.rs"]
+mod network;

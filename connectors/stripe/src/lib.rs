@@ -27,7 +27,6 @@ use connector_sdk::{
 
 pub use client::API_VERSION;
 pub use config::Config;
-pub use facts::FACTS_VERSION;
 pub use webhook::sign;
 
 /// Name of the secret that holds the API key.
@@ -63,7 +62,7 @@ impl Connector for Stripe {
                 concurrency: 16,
             },
             config_schema: schemars::schema_for!(Config).to_value(),
-            facts_version: FACTS_VERSION,
+            facts_version: facts::FACTS_VERSION,
         }
     }
 

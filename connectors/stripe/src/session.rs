@@ -223,8 +223,8 @@ impl StripeSession {
     ) -> Result<String, ConnectorError> {
         let Some(nesting) = stream.nesting else { return Ok(text.to_owned()) };
         let Some(nested) = head.nested(nesting).and_then(Nested::cut) else { return Ok(text.to_owned()) };
-        let mut more: Vec<Box<RawValue>> = Vec::new();
-        let mut after = nested.last_id.clone();
+        let mut items: Vec<Box<RawValue>> = Vec::new();
+        let mut after: Option<String> = None;
         for _ in 0..NESTED_PAGES {
             let mut call = match nesting {
                 Nesting::SubscriptionItems => self
@@ -241,8 +241,20 @@ impl StripeSession {
                 call = call.query("starting_after", after);
             }
             let answer = self.client.send(&call).await?;
-            if answer.status != StatusCode::OK {
-                return Err(self.client.unexpected(&call, &answer));
+            match answer.status {
+                StatusCode::OK => {}
+                // A server that does not page here, or an object that went a moment ago. The object stays
+                // as it came: it says itself that there is more, and its facts say so too. One object must
+                // not hold the stream back.
+                StatusCode::BAD_REQUEST
+                | StatusCode::NOT_FOUND
+                | StatusCode::NOT_IMPLEMENTED
+                | StatusCode::METHOD_NOT_ALLOWED => {
+                    let why = self.client.unexpected(&call, &answer);
+                    tracing::warn!(stream = stream.spec.name, id, %why, "the rest of a nested list cannot be read");
+                    return Ok(text.to_owned());
+                }
+                _ => return Err(self.client.unexpected(&call, &answer)),
             }
             let list: List<'_> = answer.json()?;
             let last = list.data.last().and_then(|raw| {
@@ -252,9 +264,9 @@ impl StripeSession {
                 }
                 serde_json::from_str::<Id>(raw.get()).ok()
             });
-            more.extend(list.data.into_iter().map(ToOwned::to_owned));
+            items.extend(list.data.into_iter().map(ToOwned::to_owned));
             if !list.has_more {
-                return nested.completed(text, &more).ok_or_else(|| {
+                return nested.completed(text, &items).ok_or_else(|| {
                     ConnectorError::Protocol(format!("{}: a nested list has no end", call.endpoint))
                 });
             }
@@ -301,6 +313,10 @@ impl StripeSession {
                 One::Live(object::record(stream, found, text)?)
             }
             Item::Deleted(found) => One::Gone(RecordKey::new(name, found)),
+            // An error that comes with 200 is no object that could be set aside.
+            Item::Bad(_) if StripeError::of(&answer).is_some() => {
+                return Err(self.client.unexpected(&call, &answer));
+            }
             Item::Bad(rejected) => One::Bad(rejected),
         })
     }

@@ -1,18 +1,17 @@
 //! Lists inside an object that Stripe cuts at its first page (subscription items, invoice lines).
 //!
-//! The rest is read from the list's own endpoint and put into the object's text at the right place:
-//! everything else of the payload stays byte for byte as Stripe wrote it.
+//! The whole list is read from its own endpoint and put into the object's text in place of the first page:
+//! everything else of the payload stays byte for byte as Stripe wrote it. The whole, not the rest: the
+//! first page costs no further call (it is ten items, an answer holds a hundred), the items come from one
+//! reading, and imitations that cannot begin behind an item can be read too.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// A nested list as it stands in the object's text.
 pub(crate) struct Nested<'a> {
-    text: &'a str,
     data: &'a str,
     has_more: &'a str,
-    /// Id of the last item that is there.
-    pub(crate) last_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -23,11 +22,6 @@ struct Items<'a> {
     has_more: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct Id {
-    id: Option<String>,
-}
-
 impl<'a> Nested<'a> {
     /// The nested list, if there is more of it than the object holds. `list` is the member's own text,
     /// a slice of the object's.
@@ -36,28 +30,15 @@ impl<'a> Nested<'a> {
         if items.has_more.get() != "true" {
             return None;
         }
-        let ids: Vec<Id> = serde_json::from_str(items.data.get()).ok()?;
-        Some(Self {
-            text: list,
-            data: items.data.get(),
-            has_more: items.has_more.get(),
-            last_id: ids.into_iter().last().and_then(|i| i.id),
-        })
+        Some(Self { data: items.data.get(), has_more: items.has_more.get() })
     }
 
-    /// The object's text with `more` behind the items that it holds, and `has_more` false.
-    pub(crate) fn completed(&self, object: &str, more: &[Box<RawValue>]) -> Option<String> {
-        let _whole = offset(object, self.text)?;
+    /// The object's text with `items` in the list, and `has_more` false.
+    pub(crate) fn completed(&self, object: &str, items: &[Box<RawValue>]) -> Option<String> {
         let data = offset(object, self.data)?;
         let flag = offset(object, self.has_more)?;
-        let mut items = self.data.strip_suffix(']')?.trim_end().to_owned();
-        for item in more {
-            if !items.ends_with('[') {
-                items.push(',');
-            }
-            items.push_str(item.get());
-        }
-        items.push(']');
+        let items: Vec<&str> = items.iter().map(|i| i.get()).collect();
+        let items = format!("[{}]", items.join(","));
         let mut edits = [(data, self.data.len(), items.as_str()), (flag, self.has_more.len(), "false")];
         edits.sort_unstable_by_key(|(at, ..)| *at);
         let mut out = String::with_capacity(object.len() + items.len());
@@ -82,7 +63,7 @@ fn offset(whole: &str, part: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn splice(object: &str, more: &[&str]) -> Option<(String, Option<String>)> {
+    fn splice(object: &str, items: &[&str]) -> Option<String> {
         #[derive(Deserialize)]
         struct Outer<'a> {
             #[serde(borrow)]
@@ -90,28 +71,29 @@ mod tests {
         }
         let outer: Outer<'_> = serde_json::from_str(object).unwrap();
         let nested = Nested::cut(outer.items.get())?;
-        let more: Vec<Box<RawValue>> =
-            more.iter().map(|m| RawValue::from_string((*m).to_owned()).unwrap()).collect();
-        Some((nested.completed(object, &more).unwrap(), nested.last_id))
+        let items: Vec<Box<RawValue>> =
+            items.iter().map(|m| RawValue::from_string((*m).to_owned()).unwrap()).collect();
+        Some(nested.completed(object, &items).unwrap())
     }
 
     #[test]
-    fn the_rest_goes_in_and_nothing_else_changes() {
+    fn the_whole_list_goes_in_and_nothing_else_changes() {
         let object = r#"{ "id":"sub_1" , "items": {"has_more" : true,"data":[ {"id":"si_1","q":1.50} ],"url":"/x"},"z":"é\u00e9"}"#;
-        let (text, last) = splice(object, &[r#"{"id":"si_2"}"#, r#"{"id":"si_3"}"#]).unwrap();
+        let text = splice(object, &[r#"{"id":"si_1","q":1.50}"#, r#"{"id":"si_2"}"#]).unwrap();
         assert_eq!(
             text,
-            r#"{ "id":"sub_1" , "items": {"has_more" : false,"data":[ {"id":"si_1","q":1.50},{"id":"si_2"},{"id":"si_3"}],"url":"/x"},"z":"é\u00e9"}"#
+            r#"{ "id":"sub_1" , "items": {"has_more" : false,"data":[{"id":"si_1","q":1.50},{"id":"si_2"}],"url":"/x"},"z":"é\u00e9"}"#
         );
-        assert_eq!(last.as_deref(), Some("si_1"));
     }
 
     #[test]
     fn an_empty_first_page_and_a_late_flag_work_too() {
-        let (text, last) =
-            splice(r#"{"items":{"data":[],"has_more":true}}"#, &[r#"{"id":"a"}"#, r#"{"id":"b"}"#]).unwrap();
-        assert_eq!(text, r#"{"items":{"data":[{"id":"a"},{"id":"b"}],"has_more":false}}"#);
-        assert_eq!(last, None);
+        let object = r#"{"items":{"data":[],"has_more":true}}"#;
+        assert_eq!(
+            splice(object, &[r#"{"id":"a"}"#]).unwrap(),
+            r#"{"items":{"data":[{"id":"a"}],"has_more":false}}"#
+        );
+        assert_eq!(splice(object, &[]).unwrap(), r#"{"items":{"data":[],"has_more":false}}"#);
     }
 
     #[test]

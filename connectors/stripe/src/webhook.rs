@@ -123,22 +123,22 @@ impl WebhookSource for Webhooks {
         if header.is_empty() {
             return Err(SignatureError::Missing);
         }
-        let mut time = None;
+        let mut times = Vec::new();
         let mut signatures = Vec::new();
         for item in header.split(',') {
             match item.split_once('=') {
-                Some(("t", text)) => {
-                    if time.replace(text).is_some() {
-                        return Err(SignatureError::Malformed("more than one timestamp"));
-                    }
-                }
+                Some(("t", text)) => times.push(text),
                 // One that cannot be a digest is as good as a wrong one: others may still match.
                 Some(("v1", text)) => signatures.extend(digest_from_hex(text)),
                 // Other schemes are for other readers (v0 is a test scheme that anybody could ask for).
                 _ => {}
             }
         }
-        let time = time.ok_or(SignatureError::Malformed("no timestamp"))?;
+        let time = match times.as_slice() {
+            [time] => *time,
+            [] => return Err(SignatureError::Malformed("no timestamp")),
+            _ => return Err(SignatureError::Malformed("more than one timestamp")),
+        };
         let signed_at = unix_time(time).ok_or(SignatureError::Malformed("timestamp is not an integer"))?;
         if signatures.is_empty() {
             return Err(SignatureError::Malformed("no v1 signature"));
@@ -306,6 +306,7 @@ impl Named {
                 self.touch("invoices", member("invoice"));
             }
             ("subscription_schedule", _) => {
+                self.touch("subscription_schedules", id);
                 self.touch("subscriptions", member("subscription"));
                 self.touch("subscriptions", member("released_subscription"));
             }

@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
@@ -34,25 +32,12 @@ fn check_map(secrets: &[&str], headers: &HeaderMap, body: &[u8], now: i64) -> Re
     Webhooks.verify(&secrets, &request)
 }
 
-fn shared() -> Option<PathBuf> {
-    let candidates = std::env::var_os("HALO_SYNC_SHARED").map(PathBuf::from).into_iter().chain(
-        ["../../../shared", "../../../../shared"]
-            .map(|up| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(up)),
-    );
-    let found = candidates.into_iter().find(|dir| dir.join("data/signatures").is_dir());
-    if found.is_none() {
-        let required = std::env::var("HALO_SYNC_REQUIRE").unwrap_or_default();
-        assert!(!required.split(',').any(|part| part == "data"), "shared data is required and absent");
-        println!("skipped: no shared data beside the checkout");
-    }
-    found
-}
-
 /// W1, the vendors' vectors.
 #[test]
 fn published_vectors_are_judged_as_the_vendor_does() {
-    let Some(shared) = shared() else { return };
-    let text = std::fs::read_to_string(shared.join("data/signatures/signature_vectors.json")).unwrap();
+    let vectors = "data/signatures/signature_vectors.json";
+    let Some(path) = connector_testkit::parts::shared_or_skip("data", vectors) else { return };
+    let text = std::fs::read_to_string(path).unwrap();
     let all: Value = serde_json::from_str(&text).unwrap();
     let mut judged = 0;
     for vector in all["stripe"].as_array().unwrap() {
@@ -213,7 +198,7 @@ fn an_event_names_what_to_read_again() {
         ("refund.created", &["refunds/x_1", "charges/ch_1"], &[]),
         ("charge.dispute.created", &["disputes/x_1", "charges/ch_1"], &[]),
         ("payment_intent.succeeded", &["charges/ch_2", "invoices/in_1"], &[]),
-        ("subscription_schedule.released", &["subscriptions/sub_9"], &[]),
+        ("subscription_schedule.released", &["subscription_schedules/x_1", "subscriptions/sub_9"], &[]),
         ("checkout.session.completed", &["customers/cus_1", "invoices/in_1"], &[]),
     ] {
         let event = event(kind, object.clone());

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
+mod identity;
+mod jobs;
 use super::{Engine, Lane, NAME, Result, Scope, units};
 use crate::store::{JobsSignal, Store};
 
 mod derivations;
-mod identity;
 mod inbox;
-mod jobs;
 mod mirror;
 mod settings;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use connector_sdk::Fact;
 use sqlx::FromRow;
 
 use super::rows::CompanyRow;
@@ -10,7 +11,7 @@ use super::{Conn, changes, dirty};
 use crate::domain::companies::Company;
 use crate::domain::{CompanyId, OrgId};
 use crate::store::Result;
-use crate::store::convert::{from_json, json_list, key_of, time};
+use crate::store::convert::{from_json, json_list, key_of, time, to_json};
 use crate::store::derivations::{CompanyInputs, Dirty, FactsRow, MemberRow};
 
 statements! {
@@ -19,15 +20,16 @@ statements! {
     DIRTY_OF = concat!("SELECT company_id, seq, reasons, marked_at FROM dirty_companies
         WHERE org_id = $1 AND company_id", in_list!("$2"));
     COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
-    PARTY_RECORDS = concat!("SELECT l.company_id, m.connection_id, m.record_key, m.party_key, m.refs, m.facts, m.changed_at
+    PARTY_RECORDS = concat!("SELECT l.company_id, m.connection_id, m.record_key, m.party_key, m.refs, m.facts, m.changed_at,
+            m.deleted_at
         FROM company_links l
         JOIN mirror_records m ON m.connection_id = l.connection_id AND m.party_key = l.party_key
         WHERE l.org_id = $1 AND m.deleted_at IS NULL AND l.company_id", in_list!("$2"));
     LINKED_PARTIES = concat!("SELECT company_id, connection_id, party_key FROM company_links
         WHERE org_id = $1 AND company_id", in_list!("$2"));
-    REFERRED = concat!("SELECT '' AS company_id, connection_id, record_key, party_key, refs, facts, changed_at
+    REFERRED = concat!("SELECT '' AS company_id, connection_id, record_key, party_key, refs, facts, changed_at, deleted_at
         FROM mirror_records
-        WHERE org_id = $1 AND connection_id = $2 AND deleted_at IS NULL AND record_key", in_list!("$3"));
+        WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
     MEMBERS = concat!("SELECT company_id, id, is_test FROM end_users WHERE org_id = $1 AND company_id", in_list!("$2"),
         " ORDER BY id");
     PREVIOUS = concat!("SELECT company_id, document, inputs_hash FROM company_derivations
@@ -51,6 +53,7 @@ struct RecordRow {
     refs: String,
     facts: String,
     changed_at: i64,
+    deleted_at: Option<i64>,
 }
 
 /// A record without its company: shared by the companies that read it.
@@ -68,9 +71,12 @@ impl Shared {
         Ok(Self {
             refs: from_json("mirror_records", "refs", &row.record_key, &row.refs)?,
             connection: row.connection_id,
+            facts: match row.deleted_at {
+                Some(_) => last_known(row.facts)?,
+                None => row.facts,
+            },
             key: row.record_key,
             party: row.party_key,
-            facts: row.facts,
             changed_at: row.changed_at,
         })
     }
@@ -84,6 +90,21 @@ impl Shared {
             observed_at: time(self.changed_at),
         }
     }
+}
+
+/// The facts of a record that is gone, as far as they still mean something to what refers to it.
+///
+/// A running subscription goes on by the terms of a price, product or coupon that nobody can choose any more,
+/// so those stay as they were. An account that is gone has ended with all that it owned, which its facts say.
+fn last_known(facts: String) -> Result<String> {
+    // Facts of another version are the derivation's to complain of: it names the record.
+    let Ok(mut known) = serde_json::from_str::<Vec<Fact>>(&facts) else { return Ok(facts) };
+    for fact in &mut known {
+        if let Fact::BillingAccount(account) = fact {
+            account.deleted = true;
+        }
+    }
+    to_json(&known)
 }
 
 /// Connection and record.
@@ -187,7 +208,8 @@ async fn load_previous(
         .collect()
 }
 
-/// The live records of each company's parties and what they refer to, as far as [`changes::DEPTH`].
+/// The live records of each company's parties and, live or last known, what they refer to and the parties
+/// themselves, as far as [`changes::DEPTH`].
 async fn load_facts(c: &mut Conn, org: &OrgId, list: &str) -> Result<HashMap<String, Vec<FactsRow>>> {
     let mut known: HashMap<Place, Arc<Shared>> = HashMap::new();
     let mut of_company: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();

@@ -43,10 +43,10 @@ pub(crate) fn new_id_at(prefix: &str, at: Timestamp) -> String {
 /// Every static statement of every unit, for the test that prepares each.
 pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
     [
-        changes::ALL,
-        derivations::ALL,
         dirty::ALL,
         identity::ALL,
+        changes::ALL,
+        derivations::ALL,
         inbox::ALL,
         ingest::ALL,
         inputs::ALL,

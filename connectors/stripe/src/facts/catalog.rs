@@ -72,10 +72,11 @@ impl<'de> Deserialize<'de> for UpTo {
 struct TierShape {
     #[serde(default = "endless")]
     up_to: UpTo,
-    unit_amount: Option<i64>,
+    // Like `up_to`, a text where a server keeps what it was sent: a form knows no numbers.
+    unit_amount: Option<Exact>,
     unit_amount_decimal: Option<Exact>,
-    amount: Option<i64>,
-    flat_amount: Option<i64>,
+    amount: Option<Exact>,
+    flat_amount: Option<Exact>,
     flat_amount_decimal: Option<Exact>,
 }
 
@@ -89,8 +90,8 @@ fn tiers(shapes: Option<Vec<TierShape>>) -> Option<Vec<Tier>> {
             .into_iter()
             .map(|t| Tier {
                 up_to: t.up_to.0,
-                unit: amount(t.unit_amount_decimal, t.unit_amount.or(t.amount)),
-                flat: amount(t.flat_amount_decimal, t.flat_amount),
+                unit: t.unit_amount_decimal.or(t.unit_amount).or(t.amount).map(|x| x.0),
+                flat: t.flat_amount_decimal.or(t.flat_amount).map(|x| x.0),
             })
             .collect(),
     )

@@ -423,7 +423,7 @@ fn tiers_and_currency_options() {
         &json!({"id": "price_1", "product": "prod_1", "currency": "usd", "billing_scheme": "tiered", "tiers_mode": "volume",
             "type": "recurring", "recurring": {"interval": "month"},
             "tiers": [{"up_to": 5, "unit_amount": 100, "flat_amount_decimal": "0.5"}, {"up_to": "inf", "unit_amount_decimal": "12.5"},
-                {"up_to": null, "flat_amount": 3}],
+                {"up_to": "20", "unit_amount": "500", "flat_amount": "0"}, {"up_to": null, "flat_amount": 3}],
             "currency_options": {"EUR": {"unit_amount": 90, "tiers": [{"unit_amount": 1}]}}}),
     );
     assert_eq!(refs(&e), ["products/prod_1"]);
@@ -431,7 +431,11 @@ fn tiers_and_currency_options() {
     let tiers = p.amounts.tiers.as_ref().unwrap();
     assert_eq!((tiers[0].up_to, tiers[0].flat.unwrap().to_string()), (Some(5), "0.5".to_owned()));
     assert_eq!((tiers[1].up_to, tiers[1].unit.unwrap().to_string()), (None, "12.5".to_owned()));
-    assert_eq!(tiers[2].flat, Some(Decimal::from(3)));
+    assert_eq!(
+        (tiers[2].up_to, tiers[2].unit, tiers[2].flat),
+        (Some(20), Some(Decimal::from(500)), Some(Decimal::from(0)))
+    );
+    assert_eq!(tiers[3].flat, Some(Decimal::from(3)));
     assert_eq!(p.currency_options.as_ref().unwrap()["eur"].tiers.as_ref().unwrap()[0].up_to, None);
 }
 

@@ -1,5 +1,6 @@
 //! Disputes. History, but a slow one: an incremental read goes four months behind the newest one seen,
 //! about as long as a card network takes to decide.
+//! The charge comes expanded: a dispute does not say whose it is, its charge does.
 
 use connector_sdk::StreamSpec;
 
@@ -19,7 +20,7 @@ pub(super) const STREAM: Stream = Stream {
     list: "GET /v1/disputes",
     retrieve: "GET /v1/disputes/:id",
     query: &[],
-    expand: &[],
+    expand: &["charge"],
     overlap: Some(days(120)),
     nesting: None,
 };

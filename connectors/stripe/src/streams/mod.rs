@@ -8,6 +8,7 @@ mod invoices;
 mod prices;
 mod products;
 mod refunds;
+mod subscription_schedules;
 mod subscriptions;
 
 use connector_sdk::{ConnectorError, StreamSpec};
@@ -44,7 +45,7 @@ pub(crate) enum Nesting {
     InvoiceLines,
 }
 
-pub(crate) const ALL: [&Stream; 9] = [
+pub(crate) const ALL: [&Stream; 10] = [
     &customers::STREAM,
     &products::STREAM,
     &coupons::STREAM,
@@ -54,6 +55,7 @@ pub(crate) const ALL: [&Stream; 9] = [
     &charges::STREAM,
     &refunds::STREAM,
     &disputes::STREAM,
+    &subscription_schedules::STREAM,
 ];
 
 /// The stream of that name and its place in [`ALL`].

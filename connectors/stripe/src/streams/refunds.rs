@@ -1,5 +1,6 @@
 //! Refunds. History: an incremental read goes a month behind the newest one seen, the time in which a
 //! pending refund may still fail. Stripe files the permission under charges.
+//! The charge comes expanded: a refund does not say whose it is, its charge does.
 
 use connector_sdk::StreamSpec;
 
@@ -19,7 +20,7 @@ pub(super) const STREAM: Stream = Stream {
     list: "GET /v1/refunds",
     retrieve: "GET /v1/refunds/:id",
     query: &[],
-    expand: &[],
+    expand: &["charge"],
     overlap: Some(days(30)),
     nesting: None,
 };

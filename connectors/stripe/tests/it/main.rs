@@ -1,0 +1,8 @@
+//! The Stripe connector against the sandbox Stripe.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod conformance;
+mod fixtures;
+mod reading;
+mod support;

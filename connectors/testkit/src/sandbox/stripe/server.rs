@@ -1,0 +1,244 @@
+//! The HTTP side: authentication, faults, counting, dispatch.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::serve::ListenerExt as _;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::read::{self, Refusal};
+use super::store::{KINDS, Kind};
+use super::{API_VERSION, Inner, form, lock, shapes};
+use crate::sandbox::faults::Fault;
+
+/// Bodies of writes are forms; none is larger.
+const LARGEST_FORM: usize = 1024 * 1024;
+
+pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
+    let app = Router::new().fallback(handle).with_state(inner);
+    // Small answers must not wait for the acknowledgement of the ones before.
+    let listener = listener.tap_io(|socket| {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "no TCP_NODELAY");
+        }
+    });
+    if let Err(error) = axum::serve(listener, app).await {
+        tracing::warn!(%error, "the sandbox stopped");
+    }
+}
+
+async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Response, Infallible> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let query = form::pairs(parts.uri.query().unwrap_or_default());
+    let body = axum::body::to_bytes(body, LARGEST_FORM).await.unwrap_or_default();
+    let operation = operation(&parts.method, &path);
+    *lock(&inner.counts).entry(operation.clone()).or_default() += 1;
+    if parts.method == Method::GET
+        && parts.headers.get("stripe-version").map(HeaderValue::as_bytes) != Some(API_VERSION.as_bytes())
+    {
+        lock(&inner.unpinned).push(operation);
+    }
+    let fault = inner.faults.take(&path);
+    let answer = match answer(&inner, &parts.method, &parts.headers, &path, &query, &body) {
+        Ok(text) => json_response(StatusCode::OK, text),
+        Err(refusal) => refused(&refusal),
+    };
+    Ok(match fault {
+        None => answer,
+        Some(fault) => spoil(fault, answer).await,
+    })
+}
+
+/// `GET /v1/customers/:id`
+fn operation(method: &Method, path: &str) -> String {
+    let mut out = method.as_str().to_owned();
+    out.push(' ');
+    let mut known = true;
+    for (n, segment) in path.trim_start_matches('/').split('/').enumerate() {
+        // Segments alternate: version, collection, id, sub-collection.
+        known = if n < 2 { true } else { !known };
+        out.push('/');
+        out.push_str(if known { segment } else { ":id" });
+    }
+    out
+}
+
+fn json_response(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    json_response(status, refusal.body())
+}
+
+fn answer(
+    inner: &Inner,
+    method: &Method,
+    headers: &HeaderMap,
+    path: &str,
+    query: &[(String, String)],
+    body: &Bytes,
+) -> Result<String, Refusal> {
+    authenticate(inner, headers)?;
+    let Some(path) = path.strip_prefix("/v1/") else {
+        return Err(Refusal::unknown_url(method.as_str(), path));
+    };
+    let segments: Vec<String> = path.split('/').map(decoded).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let first = segments.first().copied().unwrap_or_default();
+    if lock(&inner.not_offered).contains(first) {
+        return Err(Refusal::unknown_url(method.as_str(), &format!("/v1/{path}")));
+    }
+    allow(inner, first)?;
+    if *method != Method::GET {
+        let form = form::tree(&form::pairs(&String::from_utf8_lossy(body)));
+        return inner.write(|cx| cx.call(method.as_str(), &segments, &form)).map(|v| v.to_string());
+    }
+    if let Some((_, path)) = query.iter().find(|(name, _)| name.starts_with("expand"))
+        && *lock(&inner.refuses_expansion)
+    {
+        return Err(Refusal::invalid("expand", format!("This property cannot be expanded ({path}).")));
+    }
+    let store = lock(&inner.store);
+    match segments.as_slice() {
+        ["account"] => {
+            let options = &inner.options;
+            Ok(shapes::account(&options.account, inner.created, &options.name).to_string())
+        }
+        ["subscription_items"] => {
+            let id = query.iter().find(|(n, _)| n == "subscription").map(|(_, v)| v.as_str());
+            let id =
+                id.ok_or_else(|| Refusal::invalid("subscription", "Missing required param: subscription."))?;
+            read::nested(&store, (Kind::Subscriptions, id), "items", query)
+        }
+        ["invoices", id, "lines"] => read::nested(&store, (Kind::Invoices, id), "lines", query),
+        [kind] => match Kind::of_path(kind) {
+            Some(kind) => read::list(&store, kind, query),
+            None => Err(Refusal::unknown_url("GET", &format!("/v1/{path}"))),
+        },
+        [kind, id] => match Kind::of_path(kind) {
+            Some(kind) => read::retrieve(&store, kind, id, query),
+            None => Err(Refusal::unknown_url("GET", &format!("/v1/{path}"))),
+        },
+        _ => Err(Refusal::unknown_url("GET", &format!("/v1/{path}"))),
+    }
+}
+
+fn decoded(segment: &str) -> String {
+    // A plus sign in a path is a plus sign.
+    form::pairs(&segment.replace('+', "%2B").replace('=', "%3D").replace('&', "%26"))
+        .into_iter()
+        .next()
+        .map(|(name, _)| name)
+        .unwrap_or_default()
+}
+
+fn authenticate(inner: &Inner, headers: &HeaderMap) -> Result<(), Refusal> {
+    let unauthorized = |message: String| Refusal {
+        status: 401,
+        kind: "invalid_request_error",
+        message,
+        ..Refusal::default()
+    };
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let Some(key) = given.strip_prefix("Bearer ") else {
+        return Err(unauthorized(
+            "You did not provide an API key. You need to provide your API key in the Authorization header."
+                .to_owned(),
+        ));
+    };
+    if key != inner.options.api_key || *lock(&inner.revoked) {
+        // Like Stripe, but with the whole key: a client must not let it through.
+        return Err(unauthorized(format!("Invalid API Key provided: {key}")));
+    }
+    Ok(())
+}
+
+fn allow(inner: &Inner, path: &str) -> Result<(), Refusal> {
+    if !lock(&inner.forbidden).contains(path) {
+        return Ok(());
+    }
+    let permission =
+        KINDS.into_iter().find(|k| k.path() == path).map_or("rak_accounts_kyc_basic_read", Kind::permission);
+    Err(Refusal {
+        status: 403,
+        kind: "invalid_request_error",
+        code: Some("secret_key_required"),
+        message: format!(
+            "The provided key does not have the required permissions for this endpoint on account '{}'. \
+             Having the '{permission}' permission would allow this request to continue.",
+            inner.options.account
+        ),
+        ..Refusal::default()
+    })
+}
+
+fn raw(content_type: &'static str, bytes: impl Into<Body>) -> Response {
+    let mut response = Response::new(bytes.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// The announced length of `whole`, and only `sent` of it.
+fn cut(response: Response, whole: usize, sent: Bytes) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole));
+    let chunks = [Ok(sent), Err(std::io::Error::other("cut"))];
+    Response::from_parts(parts, Body::from_stream(futures_util::stream::iter(chunks)))
+}
+
+async fn spoil(fault: Fault, answer: Response) -> Response {
+    let stripe_error = |status: u16, kind: &'static str, code: Option<&'static str>, message: &str| {
+        refused(&Refusal { status, kind, code, param: None, message: message.to_owned() })
+    };
+    match fault {
+        Fault::TooManyRequests { retry_after } => {
+            let mut response =
+                stripe_error(429, "invalid_request_error", Some("rate_limit"), "Too many requests.");
+            if let Some(value) = retry_after.and_then(|v| HeaderValue::from_str(&v).ok()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+            response
+        }
+        Fault::Status(status) => stripe_error(status, "api_error", None, "An error on our side."),
+        Fault::Html => raw("text/html", "<!doctype html><html><body>502 Bad Gateway</body></html>"),
+        Fault::Garbage => raw("application/json", Bytes::from_static(&[0xff, 0xfe, 0x00, 0x80, 0x1b, 0x7f])),
+        Fault::ErrorWith200 => {
+            raw("application/json", json!({"error": {"type": "api_error", "message": "no"}}).to_string())
+        }
+        Fault::Stall => std::future::pending().await,
+        Fault::Slow(by) => {
+            tokio::time::sleep(by).await;
+            answer
+        }
+        Fault::CutBody | Fault::NoBody | Fault::TruncatedJson | Fault::BadItem => {
+            let (parts, body) = answer.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+            let half = body.slice(..body.len() / 2);
+            let response = Response::from_parts(parts, Body::empty());
+            match fault {
+                Fault::CutBody => cut(response, body.len(), half),
+                Fault::NoBody => cut(response, body.len(), Bytes::new()),
+                Fault::TruncatedJson => response.map(|_| Body::from(half)),
+                _ => {
+                    let text = String::from_utf8_lossy(&body);
+                    let bad = "\"data\":[{\"object\":\"undecodable\",\"id\":{\"not\":\"a text\"}}";
+                    let more = if text.contains("\"data\":[]") { "" } else { "," };
+                    let text = text.replacen("\"data\":[", &format!("{bad}{more}"), 1);
+                    response.map(|_| Body::from(text))
+                }
+            }
+        }
+    }
+}

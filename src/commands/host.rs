@@ -1,0 +1,251 @@
+//! The store and everything on it, opened for a command.
+//!
+//! Reading opens the database for reading, beside whatever process runs. Changing is one
+//! [`service::Request`](crate::service::Request): carried out here when the database is free, sent to the
+//! process that holds it otherwise.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_sdk::HttpClient;
+use serde_json::Value;
+
+use super::{App, CommandError, ExitCode};
+use crate::config::{Config, DatabaseTarget, Loaded, SecretKeySource};
+use crate::derive;
+use crate::domain::OrgId;
+use crate::domain::connections::ConnectionStatus;
+use crate::domain::runs::{RunKind, SyncRun};
+use crate::http::control;
+use crate::http::sdk::PromptSettings;
+use crate::jobs::RuntimeHandle;
+use crate::recompute;
+use crate::service::{Request, ScheduleTemplate, Services};
+use crate::store::{self, JobsSignal, OpenMode, Store, StoreConfig, StoreError, Target};
+use crate::sync::credentials::Keyring;
+use crate::sync::providers::Providers;
+use crate::sync::run::RunLimits;
+use crate::worker;
+
+/// An opened store with what stands on it.
+pub(super) struct Host {
+    pub(super) services: Services,
+    pub(super) loaded: Loaded,
+    pub(super) org: OrgId,
+    /// Told by every commit that inserts jobs.
+    pub(super) signal: JobsSignal,
+    /// Whether this process may write: always on Postgres, on SQLite when it holds the file's lock.
+    pub(super) writes: bool,
+    /// Settings of derivation, checked.
+    pub(super) derive: Arc<derive::Settings>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("org", &self.org).field("writes", &self.writes).finish_non_exhaustive()
+    }
+}
+
+/// What a command needs of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Reading.
+    Read,
+    /// Writing, or nothing.
+    Write,
+    /// Writing where the database is free, reading where another process holds it.
+    WriteIfFree,
+}
+
+impl Host {
+    /// Opens.
+    ///
+    /// # Errors
+    /// The settings', the store's, the key file's.
+    pub(super) async fn open(app: &App, loaded: Loaded, access: Access) -> Result<Self, CommandError> {
+        let config = &loaded.config;
+        let derive = Arc::new(derive_settings(config)?);
+        let target = target(&loaded)?;
+        let on_postgres = matches!(target, Target::Postgres(_));
+        let settings = StoreConfig {
+            target,
+            migrate: config.database.migrate,
+            max_connections: config.database.max_connections,
+        };
+        let open = |mode| store::open(&settings, mode, app.clock.clone());
+        let (store, writes) = match access {
+            Access::Read if !on_postgres => match open(OpenMode::ReadOnly).await {
+                // A first look at a fresh installation: make the file, so that lists are empty and no error.
+                Err(StoreError::Setup(_)) if !database_exists(&loaded) => {
+                    (open(OpenMode::Exclusive).await?, true)
+                }
+                other => (other?, false),
+            },
+            Access::Read | Access::Write => (open(OpenMode::Exclusive).await?, true),
+            Access::WriteIfFree => match open(OpenMode::Exclusive).await {
+                Err(StoreError::Locked { .. }) => (open(OpenMode::ReadOnly).await?, false),
+                other => (other?, true),
+            },
+        };
+        let signal = store.jobs_signal();
+        let services = services(app, &loaded, store)?;
+        let org = app.org(&loaded.config);
+        Ok(Self { services, loaded, org, signal, writes, derive })
+    }
+
+    /// The store.
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.services.store
+    }
+
+    /// Carries a request out: here, or in the process that holds the database.
+    pub(super) async fn execute(&self, request: Request) -> Result<Value, CommandError> {
+        if self.writes {
+            return Ok(self.services.execute(&self.org, request).await?);
+        }
+        Ok(control::send(&self.data_dir(), &self.org, request).await?)
+    }
+
+    /// How the prompt is printed (`[prompt]`).
+    pub(super) fn prompt(&self) -> Result<PromptSettings, CommandError> {
+        let prompt = &self.loaded.config.prompt;
+        let mut attributes = Vec::new();
+        for (n, value) in prompt.attributes.iter().enumerate() {
+            attributes.push(serde_path_to_error::deserialize(value).map_err(|e| {
+                CommandError::new(ExitCode::Config, "config_invalid", "the settings cannot be used")
+                    .why(format!("prompt.attributes[{n}].{}: {}", e.path(), e.inner()))
+            })?);
+        }
+        Ok(PromptSettings {
+            attributes,
+            budget_tokens: prompt.budget_tokens,
+            reporting_currency: self.derive.reporting_currency.clone(),
+        })
+    }
+
+    /// Starts the worker in this process.
+    pub(super) async fn start_worker(&self, app: &App) -> Result<RuntimeHandle, CommandError> {
+        let config = &self.loaded.config;
+        let limits =
+            RunLimits { pages: config.sync.page_budget, time: Duration::from_secs(config.sync.job_seconds) };
+        let changed = recompute::mark_if_settings_changed(self.store(), &*app.clock, &self.derive).await?;
+        if changed {
+            tracing::info!("settings of derivation changed: every company is derived again");
+        }
+        let handle = worker::builder(&self.services, &self.derive, &self.signal, limits)
+            .concurrency(config.worker.concurrency)
+            .sole_process(!self.on_postgres())
+            .start()
+            .await?;
+        Ok(handle)
+    }
+
+    /// The exit code of a failed run: a person must act where the connection says so, else later.
+    pub(super) async fn why_failed(&self, run: &SyncRun) -> Result<ExitCode, CommandError> {
+        let connection = self.store().find_connection(&self.org, run.connection_id.as_str()).await?;
+        Ok(match connection.map(|c| c.status) {
+            Some(ConnectionStatus::NeedsAttention) => ExitCode::NeedsPerson,
+            _ => ExitCode::TryLater,
+        })
+    }
+
+    /// Whether the database is a Postgres server.
+    pub(super) fn on_postgres(&self) -> bool {
+        self.store().engine() == "postgres"
+    }
+
+    /// The address that webhooks are shown under, without a trailing slash.
+    pub(super) fn webhook_base(&self) -> String {
+        let server = &self.loaded.config.server;
+        let public = server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        public.unwrap_or_else(|| format!("http://{}", server.listen))
+    }
+
+    /// Where the database's own files are.
+    pub(super) fn data_dir(&self) -> PathBuf {
+        data_dir(&self.loaded)
+    }
+}
+
+/// The folder of the SQLite file: lock, control file and backups lie beside the database.
+pub(super) fn data_dir(loaded: &Loaded) -> PathBuf {
+    match loaded.config.database() {
+        Ok(DatabaseTarget::Sqlite(path)) => match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        },
+        _ => loaded.config.data.dir.clone(),
+    }
+}
+
+fn database_exists(loaded: &Loaded) -> bool {
+    match loaded.config.database() {
+        Ok(DatabaseTarget::Sqlite(path)) => path.exists(),
+        _ => true,
+    }
+}
+
+/// The database that the settings name.
+pub(super) fn target(loaded: &Loaded) -> Result<Target, CommandError> {
+    use secrecy::ExposeSecret as _;
+
+    let target = loaded.config.database().map_err(|why| {
+        CommandError::new(ExitCode::Config, "config_invalid", "the settings cannot be used")
+            .why(format!("database.url {why}"))
+    })?;
+    Ok(match target {
+        DatabaseTarget::Sqlite(path) => Target::Sqlite(path),
+        DatabaseTarget::Postgres(url) => Target::Postgres(url.expose_secret().to_owned()),
+    })
+}
+
+/// The settings of derivation (`[derive]`), which derivation itself checks.
+pub(super) fn derive_settings(config: &Config) -> Result<derive::Settings, CommandError> {
+    let wrong = |why: String| {
+        CommandError::new(ExitCode::Config, "config_invalid", "the settings cannot be used").why(why)
+    };
+    let settings: derive::Settings = serde_path_to_error::deserialize(Value::Object(config.derive.clone()))
+        .map_err(|e| wrong(format!("derive.{}: {}", e.path(), e.inner())))?;
+    settings.check().map_err(|e| wrong(format!("derive.{e}")))?;
+    Ok(settings)
+}
+
+/// The key that seals secrets.
+pub(super) fn keyring(loaded: &Loaded) -> Result<Keyring, CommandError> {
+    let keyring = match loaded.config.secret_key() {
+        SecretKeySource::Value(key) => Keyring::from_text(key.expose()),
+        SecretKeySource::File(path) => Keyring::load(&path),
+        SecretKeySource::FileOrNew(path) => Keyring::load_or_create(&path),
+    };
+    keyring.map_err(|e| {
+        CommandError::new(ExitCode::Config, "secret_key", "the key of stored credentials cannot be used")
+            .why(e.to_string())
+    })
+}
+
+fn services(app: &App, loaded: &Loaded, store: Arc<dyn Store>) -> Result<Services, CommandError> {
+    let http = HttpClient::new(connector_sdk::http::HttpConfig::default(), app.clock.clone())?;
+    let providers = Providers::new(
+        store.clone(),
+        app.clock.clone(),
+        http,
+        Arc::new(keyring(loaded)?),
+        app.connectors.0.clone(),
+    );
+    let sync = &loaded.config.sync;
+    let template = |kind, expression: &str| ScheduleTemplate {
+        kind,
+        expression: expression.to_owned(),
+        time_zone: sync.time_zone.clone(),
+    };
+    Ok(Services {
+        store,
+        providers: Arc::new(providers),
+        clock: app.clock.clone(),
+        schedules: Arc::new(vec![
+            template(RunKind::Incremental, &sync.incremental_schedule),
+            template(RunKind::FullResync, &sync.full_schedule),
+        ]),
+    })
+}

@@ -1,0 +1,208 @@
+//! A running process: HTTP, control, worker, and their end.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::host::Host;
+use super::{App, CommandError, ExitCode};
+use crate::http::control::ControlListener;
+use crate::http::probes::{Check, Probe};
+use crate::http::sdk::{self, Sdk, auth::Keys};
+use crate::http::webhooks::{self, Webhooks};
+use crate::http::{self, Limits, probes};
+use crate::jobs::RuntimeHandle;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::webhooks::inbox::Inbox;
+
+/// How long due jobs may wait before the process no longer calls itself ready.
+const STUCK: Duration = Duration::from_secs(300);
+
+/// What a process runs.
+pub(super) struct Running {
+    /// Where it listens; `None` for a worker alone.
+    pub(super) address: Option<SocketAddr>,
+    pub(super) host: Host,
+    worker: Option<RuntimeHandle>,
+    http: Option<JoinHandle<usize>>,
+    stop: CancellationToken,
+    _control: Option<ControlListener>,
+}
+
+impl Running {
+    /// Starts HTTP, and the worker when asked for.
+    pub(super) async fn start(
+        app: &App,
+        host: Host,
+        metrics: Metrics,
+        with_worker: bool,
+    ) -> Result<Self, CommandError> {
+        let config = &host.loaded.config;
+        let listener = TcpListener::bind(config.server.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.server.listen))?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let control = match host.on_postgres() {
+            // Commands write to Postgres themselves.
+            true => None,
+            false => Some(
+                ControlListener::start(host.services.clone(), &host.data_dir(), stop.clone())
+                    .await
+                    .context("cannot make the control listener")?,
+            ),
+        };
+        let worker = match with_worker {
+            true => Some(host.start_worker(app).await?),
+            false => None,
+        };
+        let limits = Limits::from(&config.server);
+        let router = routes(app, &host, address, metrics)?;
+        let router = http::base(router, limits.clone(), app.clock.clone());
+        let http = tokio::spawn(http::server::serve(listener, router, limits, stop.clone()));
+        Ok(Self { address: Some(address), host, worker, http: Some(http), stop, _control: control })
+    }
+
+    /// Starts a worker alone.
+    pub(super) async fn worker(app: &App, host: Host) -> Result<Self, CommandError> {
+        let stop = CancellationToken::new();
+        let control = match host.on_postgres() {
+            true => None,
+            false => Some(
+                ControlListener::start(host.services.clone(), &host.data_dir(), stop.clone())
+                    .await
+                    .context("cannot make the control listener")?,
+            ),
+        };
+        let worker = Some(host.start_worker(app).await?);
+        Ok(Self { address: None, host, worker, http: None, stop, _control: control })
+    }
+
+    /// The runtime, where jobs are worked off in this process.
+    pub(super) fn runtime(&self) -> Option<&RuntimeHandle> {
+        self.worker.as_ref()
+    }
+
+    /// Runs until the process is asked to stop, then stops gracefully; a second request ends it at once.
+    pub(super) async fn until_stopped(self, app: &App) -> Result<ExitCode, CommandError> {
+        let mut requests = StopRequests::new()?;
+        requests.next().await;
+        app.out.note("Stopping: running work reaches a checkpoint. Ctrl-C again stops at once.");
+        tokio::select! {
+            () = self.stop(app) => Ok(ExitCode::Ok),
+            () = requests.next() => {
+                Err(CommandError::new(ExitCode::Interrupted, "interrupted", "stopped at once; the next start goes on from the last committed work"))
+            }
+        }
+    }
+
+    /// Takes no more requests, lets jobs end or gives them back, closes the store.
+    pub(super) async fn stop(mut self, app: &App) {
+        self.stop.cancel();
+        if let Some(worker) = self.worker.take() {
+            let deadline = Duration::from_secs(self.host.loaded.config.worker.shutdown_seconds);
+            let report = worker.stop(deadline).await;
+            if report.released > 0 {
+                app.out.note(&format!("{} unfinished jobs go on at the next start.", report.released));
+            }
+        }
+        if let Some(http) = self.http.take()
+            && let Err(error) = http.await
+        {
+            tracing::error!(%error, "the server ended abnormally");
+        }
+        self.host.store().close().await;
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct StopRequests {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopRequests {
+    fn new() -> Result<Self, CommandError> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+fn routes(
+    app: &App,
+    host: &Host,
+    address: SocketAddr,
+    metrics: Metrics,
+) -> Result<axum::Router, CommandError> {
+    let services = &host.services;
+    let public =
+        host.loaded.config.server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+    let public_url: Arc<str> = public.unwrap_or_else(|| format!("http://{address}")).into();
+    let inbox = Inbox::new(services.store.clone(), services.providers.clone(), app.clock.clone());
+    let sdk = Sdk {
+        store: services.store.clone(),
+        keys: Arc::new(Keys::new(services.store.clone())),
+        prompt: Arc::new(host.prompt()?),
+    };
+    Ok(axum::Router::new()
+        .merge(webhooks::routes(Webhooks { inbox: Arc::new(inbox), clock: app.clock.clone(), public_url }))
+        .merge(sdk::routes(sdk))
+        .merge(probes::routes(probe(services.store.clone(), app.clock.clone()), metrics)))
+}
+
+/// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.
+fn probe(store: Arc<dyn Store>, clock: Arc<dyn connector_sdk::Clock>) -> Probe {
+    Arc::new(move || {
+        let (store, clock) = (store.clone(), clock.clone());
+        Box::pin(async move {
+            let database = store.schema_version().await;
+            let mut checks = vec![Check {
+                name: "database",
+                ok: database.is_ok(),
+                detail: database.err().map(|e| e.to_string()),
+            }];
+            if let Ok(stats) = store.job_stats(clock.now()).await {
+                let oldest = Duration::from_micros(stats.oldest_due_us.unsigned_abs());
+                checks.push(Check {
+                    name: "queue",
+                    ok: oldest < STUCK,
+                    detail: Some(format!(
+                        "{} due or waiting, the oldest due for {} s",
+                        stats.ready,
+                        oldest.as_secs()
+                    )),
+                });
+            }
+            checks
+        })
+    })
+}
+
+/// Where the demo keeps its files; removed when this is dropped.
+pub(super) struct Scratch(pub(super) PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Left-over files in the temporary folder are the system's to clear.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,46 @@
+//! The HTTP surface: one file an operation, and the base that all of them stand on.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`server`] | the accept loop: time-outs, connection limit, graceful stop |
+//! | [`guard`] | what a request's body may be: size, time, no encodings |
+//! | [`observe`] | request ids, the access log, metrics, panics |
+//! | [`error`] | errors, in the form that the path's clients know |
+//! | [`extract`] | reading bodies |
+//! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
+//! | [`webhooks`] | providers' deliveries |
+//! | [`sdk`] | the SDK API |
+//! | [`control`] | requests of local commands to the running process, on a listener of their own |
+//!
+//! A router of operations is wrapped once with [`base`] and served with [`server::serve`].
+
+pub mod control;
+pub mod error;
+pub mod extract;
+pub mod guard;
+mod io;
+pub mod observe;
+pub mod probes;
+pub mod sdk;
+pub mod server;
+pub mod webhooks;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+
+use crate::clock::Clock;
+pub use error::ApiError;
+pub use server::Limits;
+
+/// Puts the base around a router: answers for unknown paths and methods, body limits, request ids, the
+/// access log, metrics, and a wall against panics.
+pub fn base(router: Router, limits: Limits, clock: Arc<dyn Clock>) -> Router {
+    router
+        .fallback(|| async { ApiError::not_found("there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            ApiError::new(http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+        })
+        .layer(from_fn_with_state(observe::Observer { limits, clock }, observe::observe))
+}

@@ -1,0 +1,78 @@
+//! `/healthz` (is the process alive: no database), `/readyz` (can it work: every check, in JSON) and
+//! `/metrics` (Prometheus text).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::telemetry::Metrics;
+
+/// Longest that the checks of `/readyz` may take; a database that hangs is not ready.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One check of `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What is checked (`database`, `schema`, `queue`).
+    pub name: &'static str,
+    /// Whether it is well.
+    pub ok: bool,
+    /// What is known about it; no addresses, no secrets: anybody may ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Makes the checks of `/readyz`.
+pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync>;
+
+#[derive(Clone)]
+struct Probes {
+    probe: Probe,
+    metrics: Metrics,
+}
+
+/// The three routes.
+pub fn routes(probe: Probe, metrics: Metrics) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .with_state(Probes { probe, metrics })
+}
+
+/// Whether a path is one of ours, which the access log passes over.
+pub(super) fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics")
+}
+
+async fn healthz() -> Response {
+    ([(CACHE_CONTROL, "no-store")], "ok\n").into_response()
+}
+
+async fn readyz(State(probes): State<Probes>) -> Response {
+    let checks = std::panic::AssertUnwindSafe(tokio::time::timeout(PATIENCE, (probes.probe)()));
+    let failed = |detail: &str| vec![Check { name: "probe", ok: false, detail: Some(detail.to_owned()) }];
+    let checks = match checks.catch_unwind().await {
+        Ok(Ok(checks)) => checks,
+        Ok(Err(_)) => failed("the checks did not end in time"),
+        Err(_) => failed("the checks failed"),
+    };
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if ready { "ready" } else { "not_ready" };
+    (status, [(CACHE_CONTROL, "no-store")], Json(json!({ "status": word, "checks": checks }))).into_response()
+}
+
+async fn render(State(probes): State<Probes>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], probes.metrics.render()).into_response()
+}

@@ -1,0 +1,39 @@
+//! The SDK API: paths, bodies and refusals of the reference.
+
+pub mod auth;
+pub mod chat_context;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::post;
+
+use crate::context::AttributeInfo;
+use crate::store::Store;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Sdk {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Who calls.
+    pub keys: Arc<auth::Keys>,
+    /// How the prompt is printed.
+    pub prompt: Arc<PromptSettings>,
+}
+
+/// How the prompt is printed, unless a request says otherwise.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PromptSettings {
+    /// Descriptions, and what is kept out of the prompt.
+    pub attributes: Vec<AttributeInfo>,
+    /// Tokens that the text may take; `None` for no limit.
+    pub budget_tokens: Option<usize>,
+    /// ISO 4217 code for plain numbers in `mrr` and `arr`.
+    pub reporting_currency: Option<String>,
+}
+
+/// The routes.
+pub fn routes(sdk: Sdk) -> Router {
+    Router::new().route("/api/sdk/chat/context", post(chat_context::handle)).with_state(sdk)
+}

@@ -1,0 +1,124 @@
+//! `POST /api/integrations/{connector}/webhook/{connection}`: a provider's deliveries.
+//!
+//! The answer says as little as it can: 200 when everything is stored, 400 for a signature or a body that is
+//! not right, 404 for an endpoint that does not exist, 503 with `Retry-After` when we could not store. A
+//! trouble of ours is never 4xx: providers do not come again after those.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use connector_sdk::{Clock, RawRequest};
+use serde_json::json;
+
+use crate::domain::ConnectionId;
+use crate::http::ApiError;
+use crate::http::extract::RawBody;
+use crate::telemetry::metric;
+use crate::webhooks::inbox::{Inbox, Refusal};
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Webhooks {
+    /// Verifies and stores.
+    pub inbox: Arc<Inbox>,
+    /// Stamps arrivals.
+    pub clock: Arc<dyn Clock>,
+    /// The address that providers know us by, without a trailing slash; signatures may cover it.
+    pub public_url: Arc<str>,
+}
+
+/// The routes.
+pub fn routes(webhooks: Webhooks) -> Router {
+    Router::new()
+        .route("/api/integrations/{connector}/webhook/{connection}", post(to_connection))
+        .route("/api/integrations/{connector}/webhook", post(to_only_connection))
+        .with_state(webhooks)
+}
+
+async fn to_connection(
+    State(webhooks): State<Webhooks>,
+    Path((connector, connection)): Path<(String, String)>,
+    method: Method,
+    uri: OriginalUri,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<Response, ApiError> {
+    let connection = ConnectionId(connection);
+    webhooks.take(&connector, &connection, &method, &uri, &headers, &body).await
+}
+
+async fn to_only_connection(
+    State(webhooks): State<Webhooks>,
+    Path(connector): Path<String>,
+    method: Method,
+    uri: OriginalUri,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<Response, ApiError> {
+    match webhooks.inbox.only_connection(&connector).await {
+        Ok(connection) => webhooks.take(&connector, &connection, &method, &uri, &headers, &body).await,
+        Err(refusal) => Err(refuse(&connector, &refusal)),
+    }
+}
+
+impl Webhooks {
+    async fn take(
+        &self,
+        connector: &str,
+        connection: &ConnectionId,
+        method: &Method,
+        uri: &OriginalUri,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Response, ApiError> {
+        let path = uri.0.path_and_query().map_or("/", |p| p.as_str());
+        let url = format!("{}{path}", self.public_url);
+        let request =
+            RawRequest { method: method.as_str(), url: &url, headers, body, received_at: self.clock.now() };
+        match self.inbox.accept(connector, connection, &request).await {
+            Ok(receipt) => {
+                count(connector, "stored", receipt.stored);
+                count(connector, "duplicate", receipt.duplicates);
+                Ok((StatusCode::OK, axum::Json(json!({ "received": true }))).into_response())
+            }
+            Err(refusal) => Err(refuse(connector, &refusal)),
+        }
+    }
+}
+
+/// When to come again after a trouble of ours.
+const RETRY_SECONDS: u64 = 5;
+
+fn refuse(connector: &str, refusal: &Refusal) -> ApiError {
+    // The connector in the path is the sender's word until it is known to exist.
+    let (label, outcome, error) = match refusal {
+        Refusal::UnknownConnection => {
+            ("unknown", "unknown", ApiError::not_found("there is no such endpoint"))
+        }
+        Refusal::Signature(_) => (
+            connector,
+            "bad_signature",
+            ApiError::bad_request("signature_refused", "the signature is not right"),
+        ),
+        Refusal::Malformed(_) => {
+            (connector, "malformed", ApiError::bad_request("malformed", "the body is not what was expected"))
+        }
+        Refusal::Unavailable(_) | Refusal::Broken(_) => {
+            (connector, "unavailable", ApiError::unavailable(RETRY_SECONDS, refusal))
+        }
+    };
+    count(label, outcome, 1);
+    tracing::debug!(reason = %refusal, "a delivery was refused");
+    error
+}
+
+fn count(connector: &str, outcome: &'static str, n: usize) {
+    if n > 0 {
+        metrics::counter!(metric::WEBHOOKS, "connector" => connector.to_owned(), "outcome" => outcome)
+            .increment(n as u64);
+    }
+}

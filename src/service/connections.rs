@@ -1,0 +1,267 @@
+//! Connections: checked before they are saved, scheduled, paused, removed.
+
+use connector_sdk::{Account, Mode, Priority, Secrets};
+use serde_json::{Value, json};
+
+use super::{Connect, Failure, FailureKind, Services};
+use crate::domain::connections::{Connection, ConnectionStatus, Schedule};
+use crate::domain::runs::RunKind;
+use crate::domain::{ConnectionId, OrgId, ScheduleId};
+use crate::jobs::cron;
+use crate::store::settings::SealedSecret;
+use crate::sync::SyncError;
+use crate::sync::providers::{ConnectionSettings, WEBHOOK_SECRET};
+use crate::sync::start::{RunRequest, SCHEDULED_JOB, Started, start_run};
+use crate::webhooks::process::process_job;
+
+/// How long a replaced webhook secret is still accepted: the provider may sign with it for as long.
+const ROTATION_HOURS: i64 = 24;
+
+impl Services {
+    pub(super) async fn connect(&self, org: &OrgId, request: Connect) -> Result<Value, Failure> {
+        let connector = self.providers.connector(&request.connector)?.clone();
+        let settings = ConnectionSettings::parse(&request.config)?;
+        connector.check_config(&settings.connector)?;
+        let now = self.clock.now();
+        let old = self.store.find_connection(org, &request.name).await?;
+        if let Some(old) = &old
+            && old.connector != request.connector
+        {
+            return Err(Failure::invalid(
+                "name_taken",
+                format!("the name {:?} belongs to a {} connection", request.name, old.connector),
+            )
+            .hint("Choose another: --name NAME"));
+        }
+        let mut connection = Connection {
+            id: old.as_ref().map_or_else(|| ConnectionId::generate(&*self.clock), |c| c.id.clone()),
+            org_id: org.clone(),
+            connector: request.connector.clone(),
+            name: request.name.clone(),
+            account_id: None,
+            account_name: None,
+            mode: Mode::Test,
+            status: ConnectionStatus::Active,
+            status_reason: None,
+            config: request.config.clone(),
+            limits: Value::Null,
+            checked_at: Some(now),
+            created_at: old.as_ref().map_or(now, |c| c.created_at),
+            updated_at: now,
+        };
+        let secrets = Secrets(request.secrets.iter().cloned().collect());
+        let session = self.providers.session_with(&connection, secrets, Priority::Webhook)?;
+        let account = session.check().await?;
+        if let Some(old) = &old {
+            same_account(old, &account)?;
+        }
+        apply_account(&mut connection, &account);
+
+        let mut sealed = Vec::new();
+        for (name, secret) in &request.secrets {
+            sealed.push(self.seal(&connection, name, 0, secret)?);
+        }
+        sealed.extend(self.webhook_slots(&connection, old.is_some(), &request).await?);
+        self.store.put_connection(&connection, &sealed).await?;
+        self.put_schedules(&connection).await?;
+
+        let run = match request.backfill {
+            true => Some(self.start(&connection, RunKind::Backfill, "connect", Vec::new()).await?),
+            false => None,
+        };
+        Ok(json!({
+            "connection": connection,
+            "renewed": old.is_some(),
+            "run": run.as_ref().map(Started::run),
+            "webhook_path": webhook_path(&connection),
+        }))
+    }
+
+    /// New webhook secrets in new slots; those there were stay good for a day, those that end are dropped.
+    async fn webhook_slots(
+        &self,
+        connection: &Connection,
+        renewed: bool,
+        request: &Connect,
+    ) -> Result<Vec<SealedSecret>, Failure> {
+        let now = self.clock.now();
+        let mut slots: Vec<_> = match renewed {
+            true => self.store.load_secrets(&connection.org_id, &connection.id).await?,
+            false => Vec::new(),
+        }
+        .into_iter()
+        .filter(|s| s.name == WEBHOOK_SECRET && s.expires_at.is_none_or(|at| at > now))
+        .collect();
+        if request.webhook_secrets.is_empty() {
+            return Ok(slots);
+        }
+        let until = now + chrono::TimeDelta::hours(ROTATION_HOURS);
+        for old in &mut slots {
+            old.expires_at = Some(old.expires_at.map_or(until, |at| at.min(until)));
+        }
+        let first = slots.iter().map(|s| s.slot + 1).max().unwrap_or(0);
+        for (slot, secret) in (first..).zip(&request.webhook_secrets) {
+            slots.push(self.seal(connection, WEBHOOK_SECRET, slot, secret)?);
+        }
+        Ok(slots)
+    }
+
+    fn seal(
+        &self,
+        connection: &Connection,
+        name: &str,
+        slot: i64,
+        secret: &secrecy::SecretString,
+    ) -> Result<SealedSecret, Failure> {
+        let keyring = self.providers.keyring();
+        keyring
+            .seal(&connection.org_id, &connection.id, name, slot, secret)
+            .map_err(|e| SyncError::from(e).into())
+    }
+
+    /// Schedule ids are made from the connection's, so that connecting again replaces them.
+    async fn put_schedules(&self, connection: &Connection) -> Result<(), Failure> {
+        let now = self.clock.now();
+        for template in self.schedules.iter() {
+            let next = cron::next_after(&template.expression, &template.time_zone, now)
+                .map_err(|e| Failure::new(FailureKind::Setup, "schedule", e.to_string()))?;
+            let kind = serde_json::to_value(template.kind).unwrap_or(Value::Null);
+            let name = kind.as_str().unwrap_or("run").to_owned();
+            self.store
+                .put_schedule(&Schedule {
+                    id: ScheduleId(format!(
+                        "sch_{}_{name}",
+                        connection.id.as_str().trim_start_matches("con_")
+                    )),
+                    org_id: connection.org_id.clone(),
+                    connection_id: Some(connection.id.clone()),
+                    job_kind: SCHEDULED_JOB.to_owned(),
+                    args: json!({ "kind": kind }),
+                    expression: template.expression.clone(),
+                    time_zone: template.time_zone.clone(),
+                    next_run_at: next,
+                    last_run_at: None,
+                    enabled: true,
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn check_connection(&self, org: &OrgId, name: &str) -> Result<Value, Failure> {
+        let mut connection = self.connection(org, name).await?;
+        let session = self.providers.session(&connection, Priority::Webhook).await?;
+        let now = self.clock.now();
+        match session.check().await {
+            Ok(account) => {
+                same_account(&connection, &account)?;
+                apply_account(&mut connection, &account);
+                if connection.status == ConnectionStatus::NeedsAttention {
+                    connection.status = ConnectionStatus::Active;
+                    connection.status_reason = None;
+                }
+                connection.checked_at = Some(now);
+                connection.updated_at = now;
+                self.store.update_connection(&connection).await?;
+                Ok(json!({ "connection": connection, "account": account }))
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.kind == FailureKind::Credentials {
+                    let status = ConnectionStatus::NeedsAttention;
+                    self.store
+                        .set_connection_status(org, &connection.id, status, Some(&failure.message), now)
+                        .await?;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    pub(super) async fn pause_connection(
+        &self,
+        org: &OrgId,
+        name: &str,
+        pause: bool,
+    ) -> Result<Value, Failure> {
+        let connection = self.connection(org, name).await?;
+        let status = if pause { ConnectionStatus::Paused } else { ConnectionStatus::Active };
+        let now = self.clock.now();
+        self.store.set_connection_status(org, &connection.id, status, None, now).await?;
+        if !pause {
+            self.store.push_jobs(vec![process_job(org, &connection.id, now)]).await?;
+        }
+        Ok(json!({ "connection": connection.id, "status": status }))
+    }
+
+    pub(super) async fn remove_connection(&self, org: &OrgId, name: &str) -> Result<Value, Failure> {
+        let connection = self.connection(org, name).await?;
+        let records = self.store.delete_connection(org, &connection.id, self.clock.now()).await?;
+        Ok(json!({ "connection": connection.id, "removed_records": records }))
+    }
+
+    pub(super) async fn sync(
+        &self,
+        org: &OrgId,
+        name: &str,
+        full: bool,
+        streams: Vec<String>,
+    ) -> Result<Value, Failure> {
+        let connection = self.connection(org, name).await?;
+        if connection.status == ConnectionStatus::Paused {
+            return Err(Failure::invalid("paused", format!("{} is paused", connection.name))
+                .hint(format!("halo-sync connections resume {}", connection.name)));
+        }
+        let kind = if full { RunKind::FullResync } else { RunKind::Incremental };
+        let started = self.start(&connection, kind, "manual", streams).await?;
+        let already = matches!(started, Started::AlreadyRunning(_));
+        Ok(json!({ "run": started.run(), "already_running": already }))
+    }
+
+    async fn start(
+        &self,
+        connection: &Connection,
+        kind: RunKind,
+        trigger: &'static str,
+        streams: Vec<String>,
+    ) -> Result<Started, Failure> {
+        let spec = self.providers.connector(&connection.connector)?.spec();
+        let request = RunRequest { kind, trigger, streams };
+        Ok(start_run(&*self.store, &*self.clock, &spec, connection, request).await?)
+    }
+}
+
+/// A key of another account, or of the other mode, would mix two books under one connection.
+fn same_account(old: &Connection, account: &Account) -> Result<(), Failure> {
+    let hint = "Make a connection of its own: halo-sync connect … --name NAME";
+    if old.mode != account.mode {
+        return Err(Failure::invalid(
+            "other_mode",
+            format!(
+                "connection {} is in {:?} mode, this key is in {:?} mode",
+                old.name, old.mode, account.mode
+            ),
+        )
+        .hint(hint));
+    }
+    match (&old.account_id, &account.id) {
+        (Some(had), Some(has)) if had != has => Err(Failure::invalid(
+            "other_account",
+            format!("connection {} is account {had}, this key belongs to {has}", old.name),
+        )
+        .hint(hint)),
+        _ => Ok(()),
+    }
+}
+
+fn apply_account(connection: &mut Connection, account: &Account) {
+    connection.account_id.clone_from(&account.id);
+    connection.account_name.clone_from(&account.name);
+    connection.mode = account.mode;
+    connection.limits = json!({ "missing": account.missing, "not_offered": account.not_offered });
+}
+
+/// Where the provider sends this connection's webhooks.
+pub fn webhook_path(connection: &Connection) -> String {
+    format!("/api/integrations/{}/webhook/{}", connection.connector, connection.id)
+}

@@ -1,0 +1,257 @@
+//! What a person or a local command can ask the program to do, whichever process does it.
+//!
+//! One [`Request`], one [`Services::execute`]: a command that holds the database calls it directly; a command
+//! beside a running `serve` sends the same request over loopback (`http::control`). Reading is not here:
+//! every command reads through its own connection.
+
+mod companies;
+pub mod connections;
+mod failure;
+pub mod keys;
+
+use std::sync::Arc;
+
+use connector_sdk::{Clock, RecordKey};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use failure::{Failure, FailureKind};
+
+use crate::domain::connections::KeyClass;
+use crate::domain::{CompanyId, ConnectionId, JobId, KeyId, OrgId};
+use crate::store::Store;
+use crate::sync::providers::Providers;
+
+/// Something to be done. Serialised only between two processes of one machine, over loopback, because of the
+/// secrets in [`Request::Connect`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Checks credentials, then saves a connection (or renews the one of that name) and starts its backfill.
+    Connect(Connect),
+    /// Checks the stored credentials again.
+    CheckConnection {
+        /// Id or name.
+        connection: String,
+    },
+    /// Stops schedules and webhook processing; deliveries are still taken.
+    PauseConnection {
+        /// Id or name.
+        connection: String,
+    },
+    /// Ends a pause.
+    ResumeConnection {
+        /// Id or name.
+        connection: String,
+    },
+    /// Deletes a connection with everything that was read through it.
+    RemoveConnection {
+        /// Id or name.
+        connection: String,
+    },
+    /// Makes a run.
+    Sync {
+        /// Id or name.
+        connection: String,
+        /// Read everything and drop what is gone.
+        full: bool,
+        /// Streams; empty for all.
+        streams: Vec<String>,
+    },
+    /// Links a party by hand, or (without a company) says that it is nobody's.
+    Link {
+        /// Connection id or name.
+        connection: String,
+        /// The party.
+        party: RecordKey,
+        /// Our id, external id, or nothing.
+        company: Option<String>,
+    },
+    /// Makes or updates a company by hand: these values win until they are released.
+    SetCompany {
+        /// Our id or the external id.
+        company: String,
+        /// Fields and traits.
+        traits: Map<String, Value>,
+    },
+    /// Releases values that were set by hand.
+    ReleaseCompany {
+        /// Our id or the external id.
+        company: String,
+        /// Names.
+        fields: Vec<String>,
+    },
+    /// Marks a company (or, without one, every company) for derivation.
+    Rederive {
+        /// Our id or the external id.
+        company: Option<String>,
+    },
+    /// Makes an API key. The answer is the only time that it is shown.
+    CreateKey {
+        /// Publishable or server.
+        class: KeyClass,
+        /// A name for people.
+        name: String,
+    },
+    /// Revokes an API key.
+    RevokeKey {
+        /// Its id.
+        key: KeyId,
+    },
+    /// Puts dead letters back.
+    RetryJobs {
+        /// Which; nothing for all.
+        jobs: Option<Vec<JobId>>,
+    },
+}
+
+/// A connection to be made.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Connect {
+    /// The connector.
+    pub connector: String,
+    /// A name, unique in the organisation.
+    pub name: String,
+    /// Settings, the `link` member included.
+    pub config: Value,
+    /// Secrets by name. Crosses loopback between two processes of one user, never a log or a job.
+    #[serde(with = "secret_map")]
+    pub secrets: Vec<(String, SecretString)>,
+    /// Signing secrets of the webhook endpoint; empty keeps those there are.
+    #[serde(with = "secret_list")]
+    pub webhook_secrets: Vec<SecretString>,
+    /// Whether to begin reading at once.
+    pub backfill: bool,
+}
+
+impl std::fmt::Debug for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connect")
+            .field("connector", &self.connector)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything that carries a request out.
+#[derive(Clone)]
+pub struct Services {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Connectors, sessions, secrets.
+    pub providers: Arc<Providers>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Schedules that a new connection gets.
+    pub schedules: Arc<Vec<ScheduleTemplate>>,
+}
+
+/// A schedule that every new connection gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleTemplate {
+    /// What it starts.
+    pub kind: crate::domain::runs::RunKind,
+    /// Cron expression.
+    pub expression: String,
+    /// IANA time zone.
+    pub time_zone: String,
+}
+
+impl Services {
+    /// Carries a request out for an organisation. The answer is shaped for people's tools: stable names,
+    /// no secrets but a new key's own text.
+    pub async fn execute(&self, org: &OrgId, request: Request) -> Result<Value, Failure> {
+        match request {
+            Request::Connect(connect) => self.connect(org, connect).await,
+            Request::CheckConnection { connection } => self.check_connection(org, &connection).await,
+            Request::PauseConnection { connection } => self.pause_connection(org, &connection, true).await,
+            Request::ResumeConnection { connection } => self.pause_connection(org, &connection, false).await,
+            Request::RemoveConnection { connection } => self.remove_connection(org, &connection).await,
+            Request::Sync { connection, full, streams } => self.sync(org, &connection, full, streams).await,
+            Request::Link { connection, party, company } => {
+                self.link(org, &connection, &party, company.as_deref()).await
+            }
+            Request::SetCompany { company, traits } => self.set_company(org, &company, traits).await,
+            Request::ReleaseCompany { company, fields } => self.release_company(org, &company, &fields).await,
+            Request::Rederive { company } => self.rederive(org, company.as_deref()).await,
+            Request::CreateKey { class, name } => self.create_key(org, class, &name).await,
+            Request::RevokeKey { key } => self.revoke_key(org, &key).await,
+            Request::RetryJobs { jobs } => {
+                let retried =
+                    self.store.retry_dead_jobs(Some(org), jobs.as_deref(), self.clock.now()).await?;
+                Ok(serde_json::json!({ "retried": retried }))
+            }
+        }
+    }
+
+    /// The connection of that id or name, or an error that names those there are.
+    pub async fn connection(
+        &self,
+        org: &OrgId,
+        id_or_name: &str,
+    ) -> Result<crate::domain::connections::Connection, Failure> {
+        if let Some(found) = self.store.find_connection(org, id_or_name).await? {
+            return Ok(found);
+        }
+        let known: Vec<_> =
+            self.store.list_connections(Some(org)).await?.into_iter().map(|c| c.name).collect();
+        let hint = if known.is_empty() {
+            "No connection exists yet. Make one: halo-sync connect stripe --api-key-file FILE".to_owned()
+        } else {
+            format!("There are: {}", known.join(", "))
+        };
+        Err(Failure::not_found("connection_not_found", format!("no connection {id_or_name:?}")).hint(hint))
+    }
+
+    /// The company of that id, external id or (when only one has it) name.
+    pub async fn company(
+        &self,
+        org: &OrgId,
+        text: &str,
+    ) -> Result<crate::domain::companies::Company, Failure> {
+        companies::find(&*self.store, org, text).await
+    }
+}
+
+/// The company of that id, external id or unique name: how every command names one.
+pub use companies::find as find_company;
+
+/// Ids that a link answer carries.
+#[derive(Debug, Serialize)]
+struct Linked<'a> {
+    connection: &'a ConnectionId,
+    party: &'a RecordKey,
+    company: Option<&'a CompanyId>,
+}
+
+mod secret_list {
+    use secrecy::{ExposeSecret, SecretString};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(secrets: &[SecretString], to: S) -> Result<S::Ok, S::Error> {
+        secrets.iter().map(SecretString::expose_secret).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
+        Vec::<SecretString>::deserialize(from)
+    }
+}
+
+mod secret_map {
+    use secrecy::{ExposeSecret, SecretString};
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        secrets: &[(String, SecretString)],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        secrets.iter().map(|(name, s)| (name, s.expose_secret())).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<(String, SecretString)>, D::Error> {
+        Vec::<(String, SecretString)>::deserialize(from)
+    }
+}

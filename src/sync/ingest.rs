@@ -1,0 +1,134 @@
+//! Records prepared for the mirror. A page and a webhook's touch join here: whatever was read, by whatever
+//! way, becomes rows by the same function.
+
+use connector_sdk::{DynConnector, Record, RecordKey, Rejected, Spec, Timestamp};
+use sha2::{Digest, Sha256};
+
+use super::links::{self, LinkSettings};
+use crate::domain::ConnectionId;
+use crate::store::identity::PartyObserved;
+use crate::store::mirror::{IngestCommit, MirrorWrite};
+
+/// A page's records, ready for one commit.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// Rows.
+    pub records: Vec<MirrorWrite>,
+    /// Parties among them.
+    pub parties: Vec<PartyObserved>,
+    /// Quarantine.
+    pub rejected: Vec<Rejected>,
+}
+
+impl Prepared {
+    /// One commit of these rows. `rejected` is what the provider's page could not give as records.
+    pub fn into_commit(
+        self,
+        connection_id: ConnectionId,
+        read_seq: i64,
+        rejected: Vec<Rejected>,
+        now: Timestamp,
+    ) -> IngestCommit {
+        IngestCommit {
+            connection_id,
+            run_id: None,
+            read_seq,
+            generation: None,
+            records: self.records,
+            tombstones: Vec::new(),
+            rejected: rejected
+                .into_iter()
+                .chain(self.rejected)
+                .map(|r| (r.stream, r.id, r.reason, r.payload))
+                .collect(),
+            parties: self.parties,
+            checkpoint: None,
+            split: Vec::new(),
+            deliveries: Vec::new(),
+            jobs: Vec::new(),
+            fence: None,
+            derive_at: now,
+            at: now,
+        }
+    }
+}
+
+/// Translates records. One that does not translate is quarantined with the reason; the others go on.
+pub fn prepare(
+    connector: &dyn DynConnector,
+    spec: &Spec,
+    link: &LinkSettings,
+    records: Vec<Record>,
+) -> Prepared {
+    let mut out = Prepared { records: Vec::with_capacity(records.len()), ..Prepared::default() };
+    for record in records {
+        match translate(connector, spec, link, &record) {
+            Ok((row, party)) => {
+                out.records.push(row);
+                out.parties.extend(party);
+            }
+            Err(reason) => out.rejected.push(Rejected {
+                stream: record.key.stream,
+                id: Some(record.key.id),
+                reason,
+                payload: record.payload.get().to_owned(),
+            }),
+        }
+    }
+    out
+}
+
+fn translate(
+    connector: &dyn DynConnector,
+    spec: &Spec,
+    link: &LinkSettings,
+    record: &Record,
+) -> Result<(MirrorWrite, Option<PartyObserved>), String> {
+    let extract = connector.facts(record).map_err(|e| e.to_string())?;
+    let hash = canonical_hash(record.payload.get()).map_err(|e| format!("not readable as JSON: {e}"))?;
+    let facts = serde_json::to_string(&extract.facts).map_err(|e| format!("facts not writable: {e}"))?;
+    let party = spec
+        .stream(&record.key.stream)
+        .filter(|s| s.party)
+        .and_then(|_| links::observe(spec.id, link, &record.key, &extract.facts));
+    let row = MirrorWrite {
+        key: record.key.clone(),
+        payload: record.payload.get().to_owned(),
+        hash,
+        facts,
+        facts_version: i64::from(spec.facts_version),
+        refs: sorted(extract.refs),
+        party: extract.party,
+    };
+    Ok((row, party))
+}
+
+fn sorted(mut refs: Vec<RecordKey>) -> Vec<RecordKey> {
+    refs.sort_unstable();
+    refs.dedup();
+    refs
+}
+
+/// SHA-256 (hex) of the canonical form: members sorted by key, no white space. Two answers that differ only
+/// in the order of members or in spacing are the same record.
+pub fn canonical_hash(payload: &str) -> Result<String, serde_json::Error> {
+    // serde_json's map is sorted by key in this build, so writing a parsed value gives the canonical form.
+    let value: serde_json::Value = serde_json::from_str(payload)?;
+    let canonical = serde_json::to_vec(&value)?;
+    Ok(hex::encode(Sha256::digest(&canonical)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_sees_values_and_not_spelling() {
+        let a = canonical_hash(r#"{"b":1,"a":[{"y":null,"x":"é"}]}"#).unwrap();
+        let b = canonical_hash("{ \"a\": [ {\"x\": \"\\u00e9\", \"y\": null} ],\n \"b\": 1 }").unwrap();
+        let c = canonical_hash(r#"{"b":2,"a":[{"y":null,"x":"é"}]}"#).unwrap();
+        assert_eq!(a, b);
+        assert_ne!(a, c);
+        assert!(canonical_hash("{").is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! Syncing: from a provider's pages to the mirror.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`providers`] | sessions: a connection with its settings, secrets and rate budget |
+//! | [`dry_run`] | what a full read would change |
+//! | [`ingest`] | records prepared for the mirror; pages and webhook touches join here |
+//! | [`links`] | who is whose company |
+//! | [`run`] | the job that reads the streams of a run, page by page |
+//! | [`scheduled`] | the job behind a schedule's tick |
+//! | [`start`] | making runs: on connect, on schedule, by hand |
+//! | [`credentials`] | secrets at rest |
+
+pub mod credentials;
+pub mod dry_run;
+pub mod ingest;
+pub mod links;
+pub mod providers;
+pub mod run;
+pub mod scheduled;
+pub mod start;
+
+use connector_sdk::{ConnectorError, Timestamp};
+
+use crate::domain::jobs::JobOutcome;
+use crate::jobs::{JobError, verdict};
+use crate::store::StoreError;
+
+/// Why syncing did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The provider, or our account there.
+    #[error(transparent)]
+    Connector(#[from] ConnectorError),
+    /// Our database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A sealed secret.
+    #[error(transparent)]
+    Credential(#[from] credentials::CredentialError),
+    /// What the job was about is no longer there (connection removed, connector not in this build).
+    #[error("{0}")]
+    Gone(String),
+}
+
+impl SyncError {
+    /// What the error means for the job that met it, by the one function that decides.
+    pub fn outcome(self, now: Timestamp) -> JobOutcome {
+        let error = match self {
+            Self::Connector(error) => JobError::Connector(error),
+            Self::Store(error) => JobError::Store(error),
+            Self::Credential(error) => JobError::Refused(error.to_string()),
+            Self::Gone(reason) => JobError::Refused(reason),
+        };
+        verdict(&error, now)
+    }
+}

@@ -1,0 +1,186 @@
+//! Sessions: a connection with its settings, its secrets and its account's rate budget.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use connector_sdk::{
+    Budget, Clock, ConnectorError, DynConnector, HttpClient, Io, Priority, Secrets, Session,
+};
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::SyncError;
+use super::credentials::Keyring;
+use super::links::LinkSettings;
+use crate::domain::connections::Connection;
+use crate::store::Store;
+use crate::store::settings::SealedSecret;
+
+/// The name under which webhook secrets are kept; several slots may hold one each.
+pub const WEBHOOK_SECRET: &str = "webhook_secret";
+
+/// Opens sessions and knows the connectors of this build.
+pub struct Providers {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    http: HttpClient,
+    keyring: Arc<Keyring>,
+    connectors: BTreeMap<&'static str, Arc<dyn DynConnector>>,
+    budgets: Mutex<HashMap<String, Arc<Budget>>>,
+}
+
+impl Providers {
+    /// Over the connectors of the registry.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        http: HttpClient,
+        keyring: Arc<Keyring>,
+        connectors: Vec<Arc<dyn DynConnector>>,
+    ) -> Self {
+        let connectors = connectors.into_iter().map(|c| (c.spec().id, c)).collect();
+        Self { store, clock, http, keyring, connectors, budgets: Mutex::default() }
+    }
+
+    /// The connector of that id, or an error that names those there are.
+    pub fn connector(&self, id: &str) -> Result<&Arc<dyn DynConnector>, SyncError> {
+        self.connectors.get(id).ok_or_else(|| {
+            let known: Vec<_> = self.connectors.keys().copied().collect();
+            SyncError::Gone(format!("no connector {id:?} in this build; there are: {}", known.join(", ")))
+        })
+    }
+
+    /// Every connector, by id.
+    pub fn connectors(&self) -> impl Iterator<Item = &Arc<dyn DynConnector>> {
+        self.connectors.values()
+    }
+
+    /// The keyring, for commands that seal.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Opens a session. Makes no call.
+    pub async fn session(
+        &self,
+        connection: &Connection,
+        priority: Priority,
+    ) -> Result<Box<dyn Session>, SyncError> {
+        let sealed = self.store.load_secrets(&connection.org_id, &connection.id).await?;
+        let mut secrets = BTreeMap::new();
+        for secret in sealed.iter().filter(|s| s.name != WEBHOOK_SECRET) {
+            secrets.insert(secret.name.clone(), self.unseal(connection, secret)?);
+        }
+        self.session_with(connection, Secrets(secrets), priority)
+    }
+
+    /// Opens a session with secrets that are not stored yet (`connect` checks before it saves).
+    pub fn session_with(
+        &self,
+        connection: &Connection,
+        secrets: Secrets,
+        priority: Priority,
+    ) -> Result<Box<dyn Session>, SyncError> {
+        let connector = self.connector(&connection.connector)?;
+        let settings = ConnectionSettings::parse(&connection.config)?;
+        let budget = self.budget(connection, settings.rate_limit)?;
+        let io = Io { http: self.http.clone(), clock: self.clock.clone(), budget, priority };
+        Ok(connector.open(&settings.connector, secrets, io)?)
+    }
+
+    /// Live webhook secrets of a connection: all that have not expired.
+    pub async fn webhook_secrets(&self, connection: &Connection) -> Result<Vec<SecretString>, SyncError> {
+        let now = self.clock.now();
+        let sealed = self.store.load_secrets(&connection.org_id, &connection.id).await?;
+        sealed
+            .iter()
+            .filter(|s| s.name == WEBHOOK_SECRET && s.expires_at.is_none_or(|at| at > now))
+            .map(|s| self.unseal(connection, s))
+            .collect()
+    }
+
+    fn unseal(&self, connection: &Connection, secret: &SealedSecret) -> Result<SecretString, SyncError> {
+        Ok(self.keyring.open(&connection.org_id, &connection.id, secret)?)
+    }
+
+    /// One budget for an account, whichever connection reads it.
+    fn budget(&self, connection: &Connection, limit: RateLimit) -> Result<Arc<Budget>, SyncError> {
+        if limit == RateLimit::None {
+            return Ok(Arc::new(Budget::unlimited()));
+        }
+        let account = connection.account_id.as_deref().unwrap_or(connection.id.as_str());
+        let key = format!("{}\u{0}{account}", connection.connector);
+        let spec = self.connector(&connection.connector)?.spec();
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(budgets.entry(key).or_insert_with(|| Arc::new(Budget::new(spec.budget, connection.mode))).clone())
+    }
+}
+
+/// A connection's settings: ours, and the connector's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionSettings {
+    /// How parties find companies.
+    pub link: LinkSettings,
+    /// Whose rate budget holds.
+    pub rate_limit: RateLimit,
+    /// Every other member; the connector refuses what it does not know.
+    pub connector: Value,
+}
+
+/// Whose rate budget holds (member `rate_limit` of a connection's settings).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RateLimit {
+    /// The connector's, learning from the provider's answers.
+    #[default]
+    Provider,
+    /// None: for a sandbox. Refused unless `base_url` is a loopback address.
+    None,
+}
+
+impl ConnectionSettings {
+    /// Splits a connection's settings.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Config`] that names the member.
+    pub fn parse(config: &Value) -> Result<Self, ConnectorError> {
+        let mut members = match config {
+            Value::Object(members) => members.clone(),
+            Value::Null => serde_json::Map::new(),
+            _ => return Err(ConnectorError::Config("settings: an object is expected".to_owned())),
+        };
+        let link: LinkSettings = member(&mut members, "link")?;
+        let rate_limit: RateLimit = member(&mut members, "rate_limit")?;
+        if rate_limit == RateLimit::None && !is_loopback(members.get("base_url")) {
+            return Err(ConnectorError::Config(
+                "rate_limit: none is for a sandbox on this machine; base_url is not a loopback address"
+                    .to_owned(),
+            ));
+        }
+        Ok(Self { link, rate_limit, connector: Value::Object(members) })
+    }
+}
+
+fn member<T: DeserializeOwned + Default>(
+    members: &mut serde_json::Map<String, Value>,
+    name: &str,
+) -> Result<T, ConnectorError> {
+    match members.remove(name) {
+        None => Ok(T::default()),
+        Some(value) => serde_path_to_error::deserialize(value)
+            .map_err(|e| ConnectorError::Config(format!("{name}.{}: {}", e.path(), e.inner()))),
+    }
+}
+
+fn is_loopback(base_url: Option<&Value>) -> bool {
+    let host = base_url.and_then(Value::as_str).and_then(|u| url::Url::parse(u).ok());
+    match host.as_ref().and_then(url::Url::host) {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}

@@ -1,0 +1,469 @@
+//! The job that reads a run's streams, page by page.
+//!
+//! One slice of the job reads for a bounded time and then snoozes, so that a long backfill shares the
+//! workers; the next slice goes on from the checkpoints. A page is committed whole: records, references,
+//! links, dirty marks, checkpoint and counts in one unit. While a page is committed the next one is read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_sdk::{
+    Clock, ConnectorError, Cursor, DynConnector, Next, Page, Partition, Priority, ReadMode, Record,
+    RecordKey, Rejected, Session, Spec, StreamSpec,
+};
+use serde::Deserialize;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::SyncError;
+use super::ingest;
+use super::links::LinkSettings;
+use super::providers::{ConnectionSettings, Providers};
+use super::start::RUN_JOB;
+use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::domain::jobs::JobOutcome;
+use crate::domain::runs::{RunKind, RunStatus, SyncRun};
+use crate::domain::{ConnectionId, OrgId, RunId};
+use crate::jobs::{JobContext, JobHandler};
+use crate::store::Store;
+use crate::store::mirror::{Checkpoint, IngestCommit};
+
+/// How much one slice reads before it lets others in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Pages.
+    pub pages: u32,
+    /// Time.
+    pub time: Duration,
+}
+
+/// Rows that one sweep turns into tombstones in a unit.
+const SWEEP: i64 = 500;
+/// What a slice may take beyond its own time before it counts as hanging: one page and its commit.
+const GRACE: Duration = Duration::from_secs(160);
+/// While a run reads, derivation waits this long after a change: customers and their subscriptions come
+/// on different pages, and deriving in between would be work for nothing.
+const DERIVE_DELAY: Duration = Duration::from_secs(2);
+
+/// The handler of [`RUN_JOB`].
+pub struct RunHandler {
+    store: Arc<dyn Store>,
+    providers: Arc<Providers>,
+    clock: Arc<dyn Clock>,
+    limits: RunLimits,
+}
+
+#[derive(Deserialize)]
+struct Args {
+    run: RunId,
+}
+
+/// How a slice ended.
+enum Slice {
+    Finished,
+    More,
+}
+
+impl RunHandler {
+    /// Over the store and the providers.
+    pub fn new(
+        store: Arc<dyn Store>,
+        providers: Arc<Providers>,
+        clock: Arc<dyn Clock>,
+        limits: RunLimits,
+    ) -> Self {
+        Self { store, providers, clock, limits }
+    }
+
+    async fn slice(
+        &self,
+        cx: &JobContext,
+        run: &mut SyncRun,
+        connection: &Connection,
+    ) -> Result<Slice, SyncError> {
+        let priority = match run.kind {
+            RunKind::Incremental => Priority::Incremental,
+            RunKind::Backfill | RunKind::FullResync => Priority::Backfill,
+        };
+        let connector = self.providers.connector(&connection.connector)?.clone();
+        let session: Arc<dyn Session> = Arc::from(self.providers.session(connection, priority).await?);
+        let reader = Reader {
+            handler: self,
+            cx,
+            spec: connector.spec(),
+            connector,
+            session,
+            link: ConnectionSettings::parse(&connection.config)?.link,
+            org: connection.org_id.clone(),
+            connection: connection.id.clone(),
+            run: run.id.clone(),
+            until: Instant::now() + self.limits.time,
+            pages_left: AtomicU32::new(self.limits.pages),
+        };
+        let unfinished: Vec<_> = run
+            .streams
+            .iter()
+            .filter(|s| s.state == "pending" || s.state == "running")
+            .map(|s| (s.stream.clone(), s.state == "running"))
+            .collect();
+        for (stream, begun) in unfinished {
+            let Some(stream) = reader.spec.stream(&stream).cloned() else {
+                reader.set_stream(&stream, "skipped", Some("this build has no such stream")).await?;
+                continue;
+            };
+            match reader.read_stream(&stream, run.kind, begun).await {
+                Ok(Slice::Finished) => {}
+                Ok(Slice::More) => return Ok(Slice::More),
+                Err(SyncError::Connector(ConnectorError::NotOffered(reason))) => {
+                    reader.set_stream(stream.name, "skipped", Some(&reason)).await?;
+                }
+                Err(SyncError::Connector(ConnectorError::Auth {
+                    message,
+                    missing_permission: Some(permission),
+                })) => {
+                    let reason = format!("permission {permission} is missing: {message}");
+                    reader.set_stream(stream.name, "skipped", Some(&reason)).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Slice::Finished)
+    }
+
+    /// A run that will not be tried again says so; a connection whose credentials are refused asks for a
+    /// person.
+    async fn give_up(
+        &self,
+        run: &SyncRun,
+        connection: &Connection,
+        reason: &str,
+        needs_person: bool,
+    ) -> Result<(), SyncError> {
+        let now = self.clock.now();
+        let stored = self.store.find_run(&connection.org_id, &run.id).await?;
+        let mut run = stored.unwrap_or_else(|| run.clone());
+        run.status = RunStatus::Failed;
+        run.error = Some(reason.to_owned());
+        run.finished_at = Some(now);
+        self.store.put_run(&connection.org_id, &run).await?;
+        if needs_person {
+            let status = ConnectionStatus::NeedsAttention;
+            self.store
+                .set_connection_status(&connection.org_id, &connection.id, status, Some(reason), now)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl JobHandler for RunHandler {
+    fn kind(&self) -> &'static str {
+        RUN_JOB
+    }
+
+    fn timeout(&self) -> Duration {
+        self.limits.time + GRACE
+    }
+
+    async fn run(&self, cx: JobContext) -> JobOutcome {
+        let args: Args = match serde_json::from_value(cx.job.args.clone()) {
+            Ok(args) => args,
+            Err(e) => return JobOutcome::Discard(format!("arguments: {e}")),
+        };
+        let loaded = async {
+            let Some(run) = self.store.find_run(&cx.job.org_id, &args.run).await? else {
+                return Err(SyncError::Gone(format!("run {} is no longer there", args.run)));
+            };
+            let connection = self.store.find_connection(&cx.job.org_id, run.connection_id.as_str()).await?;
+            connection
+                .map(|c| (run, c))
+                .ok_or_else(|| SyncError::Gone("the connection was removed".to_owned()))
+        };
+        let (mut run, connection) = match loaded.await {
+            Ok(both) => both,
+            Err(error) => return error.outcome(self.clock.now()),
+        };
+        if run.status != RunStatus::Running {
+            return JobOutcome::Done;
+        }
+        if connection.status == ConnectionStatus::Paused {
+            return match self.give_up(&run, &connection, "the connection is paused", false).await {
+                Ok(()) => JobOutcome::Done,
+                Err(error) => error.outcome(self.clock.now()),
+            };
+        }
+        match self.slice(&cx, &mut run, &connection).await {
+            Ok(Slice::More) => JobOutcome::Snooze(Duration::ZERO),
+            Ok(Slice::Finished) => match self.finish(&run, &connection).await {
+                Ok(()) => JobOutcome::Done,
+                Err(error) => error.outcome(self.clock.now()),
+            },
+            Err(error) => {
+                let needs_person = matches!(
+                    error,
+                    SyncError::Connector(ConnectorError::Auth { .. } | ConnectorError::Config(_))
+                        | SyncError::Credential(_)
+                );
+                let reason = error.to_string();
+                let outcome = error.outcome(self.clock.now());
+                let last = match &outcome {
+                    JobOutcome::Discard(_) => true,
+                    JobOutcome::Retry { .. } => cx.job.attempts + 1 >= cx.job.max_attempts,
+                    JobOutcome::Done | JobOutcome::Snooze(_) => false,
+                };
+                if last && let Err(error) = self.give_up(&run, &connection, &reason, needs_person).await {
+                    tracing::warn!(run = %run.id, %error, "the run's end could not be recorded");
+                }
+                outcome
+            }
+        }
+    }
+}
+
+impl RunHandler {
+    async fn finish(&self, run: &SyncRun, connection: &Connection) -> Result<(), SyncError> {
+        if connection.status == ConnectionStatus::NeedsAttention {
+            self.store
+                .set_connection_status(
+                    &connection.org_id,
+                    &connection.id,
+                    ConnectionStatus::Active,
+                    None,
+                    self.clock.now(),
+                )
+                .await?;
+        }
+        tracing::info!(run = %run.id, connection = %connection.id, "run finished");
+        Ok(())
+    }
+}
+
+/// Reads streams for one slice.
+struct Reader<'a> {
+    handler: &'a RunHandler,
+    cx: &'a JobContext,
+    connector: Arc<dyn DynConnector>,
+    spec: Spec,
+    session: Arc<dyn Session>,
+    link: LinkSettings,
+    org: OrgId,
+    connection: ConnectionId,
+    run: RunId,
+    until: Instant,
+    pages_left: AtomicU32,
+}
+
+/// A page on its way, with the number that was taken before it was asked for.
+type Reading = AbortOnDropHandle<Result<(i64, Page), SyncError>>;
+
+impl Reader<'_> {
+    async fn set_stream(&self, stream: &str, state: &str, reason: Option<&str>) -> Result<(), SyncError> {
+        let now = self.handler.clock.now();
+        self.handler.store.set_run_stream(&self.org, &self.run, stream, state, reason, now).await?;
+        Ok(())
+    }
+
+    async fn read_stream(&self, stream: &StreamSpec, kind: RunKind, begun: bool) -> Result<Slice, SyncError> {
+        let full = kind != RunKind::Incremental || !stream.incremental;
+        let mode = if full { ReadMode::Full } else { ReadMode::Incremental };
+        if !begun {
+            self.begin(stream, mode).await?;
+            self.set_stream(stream.name, "running", None).await?;
+        }
+        // A split adds checkpoints, so the list is loaded again until every partition is read.
+        loop {
+            let pass = self.handler.store.load_pass(&self.org, &self.connection, stream.name).await?;
+            let open: Vec<_> = pass.checkpoints.into_iter().filter(|c| !c.caught_up).collect();
+            if open.is_empty() {
+                break;
+            }
+            for checkpoint in open {
+                if let Slice::More = self.read_partition(stream, mode, checkpoint).await? {
+                    return Ok(Slice::More);
+                }
+            }
+        }
+        loop {
+            let swept = self
+                .handler
+                .store
+                .finish_pass(
+                    &self.org,
+                    &self.connection,
+                    stream.name,
+                    full && stream.full_pass_deletes,
+                    SWEEP,
+                    Some(&self.cx.job.fence),
+                    self.handler.clock.now(),
+                )
+                .await?;
+            if swept.counts.deleted < SWEEP {
+                break;
+            }
+        }
+        self.set_stream(stream.name, "done", None).await?;
+        Ok(Slice::Finished)
+    }
+
+    /// Begins a pass. An incremental one goes on from the cursors that the last pass was caught up with.
+    async fn begin(&self, stream: &StreamSpec, mode: ReadMode) -> Result<(), SyncError> {
+        let now = self.handler.clock.now();
+        let planned = self.session.plan(stream.name, mode, now).await?;
+        let partitions = match mode {
+            ReadMode::Full => planned.into_iter().map(|p| (p, None)).collect(),
+            ReadMode::Incremental => {
+                let old = self.handler.store.load_pass(&self.org, &self.connection, stream.name).await?;
+                let cursor = |p: &Partition| {
+                    old.checkpoints
+                        .iter()
+                        .find(|c| c.partition.id == p.id && c.caught_up)
+                        .and_then(|c| c.cursor.clone())
+                };
+                planned.into_iter().map(|p| (p.clone(), cursor(&p))).collect()
+            }
+        };
+        self.handler
+            .store
+            .begin_pass(
+                &self.org,
+                &self.connection,
+                stream.name,
+                mode == ReadMode::Full,
+                partitions,
+                Some(&self.cx.job.fence),
+                now,
+            )
+            .await?;
+        Ok(())
+    }
+
+    async fn read_partition(
+        &self,
+        stream: &StreamSpec,
+        mode: ReadMode,
+        mut checkpoint: Checkpoint,
+    ) -> Result<Slice, SyncError> {
+        let mut reading = self.read(stream, mode, &checkpoint.partition, checkpoint.cursor.clone());
+        loop {
+            let (read_seq, page) = joined(reading).await?;
+            let next = page.next.clone();
+            let more = matches!(next, Next::More(_));
+            let ahead = match &next {
+                Next::More(cursor) if self.may_go_on() => {
+                    Some(self.read(stream, mode, &checkpoint.partition, Some(cursor.clone())))
+                }
+                _ => None,
+            };
+            self.commit(stream, mode, &mut checkpoint, read_seq, page, next).await?;
+            match ahead {
+                Some(next) => reading = next,
+                None if more => return Ok(Slice::More),
+                None => return Ok(Slice::Finished),
+            }
+        }
+    }
+
+    /// Whether this slice reads one page more.
+    fn may_go_on(&self) -> bool {
+        Instant::now() < self.until
+            && !self.cx.stop.is_cancelled()
+            && self.pages_left.fetch_sub(1, Ordering::Relaxed) > 1
+    }
+
+    fn read(
+        &self,
+        stream: &StreamSpec,
+        mode: ReadMode,
+        partition: &Partition,
+        cursor: Option<Cursor>,
+    ) -> Reading {
+        let (store, session) = (self.handler.store.clone(), self.session.clone());
+        let (stream, partition) = (stream.name, partition.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let read_seq = store.next_read_seq().await?;
+            let page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
+            Ok((read_seq, page))
+        }))
+    }
+
+    async fn commit(
+        &self,
+        stream: &StreamSpec,
+        mode: ReadMode,
+        checkpoint: &mut Checkpoint,
+        read_seq: i64,
+        page: Page,
+        next: Next,
+    ) -> Result<(), SyncError> {
+        self.read_touched(page.touched).await?;
+        let now = self.handler.clock.now();
+        let mut commit = self.prepared(read_seq, page.records, page.rejected);
+        let (cursor, caught_up) = match next {
+            Next::More(cursor) => (cursor, false),
+            Next::CaughtUp(cursor) => (cursor, true),
+        };
+        checkpoint.cursor = Some(cursor);
+        checkpoint.caught_up = caught_up;
+        checkpoint.records += i64::try_from(commit.records.len()).unwrap_or(i64::MAX);
+        checkpoint.total = page.total.and_then(|t| i64::try_from(t).ok()).or(checkpoint.total);
+        checkpoint.updated_at = now;
+        commit.tombstones = page.tombstones;
+        commit.generation = (mode == ReadMode::Full).then_some(checkpoint.generation);
+        commit.checkpoint = Some(checkpoint.clone());
+        commit.split = page
+            .split
+            .into_iter()
+            .map(|partition| Checkpoint {
+                stream: stream.name.to_owned(),
+                partition,
+                cursor: None,
+                caught_up: false,
+                generation: checkpoint.generation,
+                records: 0,
+                total: None,
+                updated_at: now,
+            })
+            .collect();
+        self.handler.store.commit_ingest(&self.org, commit).await?;
+        Ok(())
+    }
+
+    fn prepared(&self, read_seq: i64, records: Vec<Record>, rejected: Vec<Rejected>) -> IngestCommit {
+        let now = self.handler.clock.now();
+        let prepared = ingest::prepare(&*self.connector, &self.spec, &self.link, records);
+        IngestCommit {
+            run_id: Some(self.run.clone()),
+            fence: Some(self.cx.job.fence.clone()),
+            derive_at: now + DERIVE_DELAY,
+            ..prepared.into_commit(self.connection.clone(), read_seq, rejected, now)
+        }
+    }
+
+    /// Objects that a change feed names are read now, as a webhook's touches are, and committed before the
+    /// page's checkpoint moves past them.
+    async fn read_touched(&self, mut touched: Vec<RecordKey>) -> Result<(), SyncError> {
+        touched.sort_unstable();
+        touched.dedup();
+        for keys in touched.chunk_by(|a, b| a.stream == b.stream) {
+            let Some(first) = keys.first() else { continue };
+            let ids: Vec<_> = keys.iter().map(|k| k.id.clone()).collect();
+            let read_seq = self.handler.store.next_read_seq().await?;
+            let batch = self.session.read_many(&first.stream, &ids).await?;
+            let mut commit = self.prepared(read_seq, batch.records, batch.rejected);
+            commit.tombstones = batch.tombstones;
+            self.handler.store.commit_ingest(&self.org, commit).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn joined(reading: Reading) -> Result<(i64, Page), SyncError> {
+    match reading.await {
+        Ok(answer) => answer,
+        // A panic in a connector is the connector's fault; the job is tried again and ends as a dead letter.
+        Err(e) => Err(ConnectorError::Transient(format!("reading ended abnormally: {e}")).into()),
+    }
+}

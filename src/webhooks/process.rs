@@ -1,0 +1,311 @@
+//! The job that applies a connection's pending deliveries.
+//!
+//! Deliveries are taken in batches, so that a burst for one customer is one read of that customer. A batch
+//! that fails as a whole is tried again by the ladder; a delivery that has failed a few times is then
+//! processed alone, so that it cannot hold its neighbours back, and in the end set aside as failed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector_sdk::{
+    Batch, Clock, ConnectorError, DynConnector, Event, Mode, Priority, RawRequest, Session, Timestamp,
+};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::domain::jobs::{JobOutcome, NewJob};
+use crate::domain::{ConnectionId, DeliveryId, OrgId};
+use crate::jobs::{JobContext, JobHandler};
+use crate::store::Store;
+use crate::store::inbox::Delivery;
+use crate::store::mirror::DeliveryDone;
+use crate::sync::SyncError;
+use crate::sync::ingest;
+use crate::sync::providers::{ConnectionSettings, Providers};
+
+/// The kind of this job.
+pub const PROCESS_JOB: &str = "webhooks.process";
+
+/// Deliveries in one batch.
+const BATCH: i64 = 100;
+/// Times that a delivery is processed with others before it is processed alone.
+const TOGETHER: i64 = 3;
+/// Times that a delivery is processed before it is set aside.
+const GIVE_UP: i64 = 8;
+/// How long one slice works before it lets others in.
+const SLICE: Duration = Duration::from_secs(20);
+/// A slice, one read of a batch and its commit.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The job that applies what is pending in a connection's inbox. One waits behind one that runs, so that a
+/// delivery that arrives late in a run is seen by the next.
+pub fn process_job(org: &OrgId, connection: &ConnectionId, at: Timestamp) -> NewJob {
+    NewJob {
+        kind: PROCESS_JOB,
+        org_id: org.clone(),
+        connection_id: Some(connection.clone()),
+        dedupe_key: Some(format!("{PROCESS_JOB}:{connection}")),
+        args: json!({}),
+        run_at: at,
+        priority: 0,
+        max_attempts: 20,
+    }
+}
+
+/// The handler of [`PROCESS_JOB`].
+pub struct ProcessHandler {
+    store: Arc<dyn Store>,
+    providers: Arc<Providers>,
+    clock: Arc<dyn Clock>,
+}
+
+impl ProcessHandler {
+    /// Over the store and the providers.
+    pub fn new(store: Arc<dyn Store>, providers: Arc<Providers>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, providers, clock }
+    }
+
+    /// Works until nothing is pending or the slice is over. True: there may be more.
+    async fn slice(&self, cx: &JobContext, connection: &Connection) -> Result<bool, SyncError> {
+        let connector = self.providers.connector(&connection.connector)?.clone();
+        let session = self.providers.session(connection, Priority::Webhook).await?;
+        let until = Instant::now() + SLICE;
+        while Instant::now() < until && !cx.stop.is_cancelled() {
+            let pending =
+                self.store.load_pending_deliveries(&connection.org_id, &connection.id, BATCH).await?;
+            if pending.is_empty() {
+                return Ok(false);
+            }
+            let (together, alone): (Vec<_>, Vec<_>) =
+                pending.into_iter().partition(|d| d.attempts <= TOGETHER);
+            if !together.is_empty() {
+                self.apply(cx, connection, &*connector, &*session, together).await?;
+            }
+            for delivery in alone {
+                self.apply_alone(cx, connection, &*connector, &*session, delivery).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn apply_alone(
+        &self,
+        cx: &JobContext,
+        connection: &Connection,
+        connector: &dyn DynConnector,
+        session: &dyn Session,
+        delivery: Delivery,
+    ) -> Result<(), SyncError> {
+        let (id, attempts) = (delivery.id.clone(), delivery.attempts);
+        match self.apply(cx, connection, connector, session, vec![delivery]).await {
+            Err(SyncError::Connector(
+                error @ (ConnectorError::Protocol(_)
+                | ConnectorError::NotOffered(_)
+                | ConnectorError::Transient(_)
+                | ConnectorError::Auth { missing_permission: Some(_), .. }),
+            )) if attempts >= GIVE_UP => {
+                tracing::warn!(delivery = %id, %error, "delivery set aside");
+                let done = DeliveryDone { id, state: "failed", error: Some(error.to_string()) };
+                self.commit(cx, connection, connector, Read::default(), vec![done]).await
+            }
+            other => other,
+        }
+    }
+
+    /// Reads what the deliveries name and commits records and deliveries in one unit.
+    async fn apply(
+        &self,
+        cx: &JobContext,
+        connection: &Connection,
+        connector: &dyn DynConnector,
+        session: &dyn Session,
+        deliveries: Vec<Delivery>,
+    ) -> Result<(), SyncError> {
+        let mut verdicts = Vec::with_capacity(deliveries.len());
+        let mut touches: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut tombstones = Vec::new();
+        for delivery in &deliveries {
+            let verdict = judge(connector, connection, delivery);
+            if let Verdict::Apply(events) = &verdict {
+                for event in events {
+                    for key in &event.touches {
+                        touches.entry(key.stream.clone()).or_default().push(key.id.clone());
+                    }
+                    tombstones.extend(event.tombstones.iter().cloned());
+                }
+            }
+            verdicts.push((delivery.id.clone(), verdict));
+        }
+        // Taken before anything is asked for: what is read now is newer than any page read before.
+        let mut read = Read { read_seq: self.store.next_read_seq().await?, ..Read::default() };
+        let mut unreadable: BTreeMap<String, String> = BTreeMap::new();
+        for (stream, mut ids) in touches {
+            ids.sort_unstable();
+            ids.dedup();
+            let batch = match session.read_many(&stream, &ids).await {
+                Ok(batch) => batch,
+                // One stream that these credentials may not read does not hold the others back.
+                Err(
+                    error @ (ConnectorError::NotOffered(_)
+                    | ConnectorError::Auth { missing_permission: Some(_), .. }),
+                ) => {
+                    unreadable.insert(stream, error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            read.batch.records.extend(batch.records);
+            read.batch.rejected.extend(batch.rejected);
+            read.batch.tombstones.extend(batch.tombstones);
+        }
+        let done = verdicts.into_iter().map(|(id, verdict)| verdict.done(id, &unreadable)).collect();
+        // An object that was read a moment ago is there, whatever an older deletion says.
+        tombstones.retain(|key| !read.batch.records.iter().any(|r| r.key == *key));
+        read.batch.tombstones.extend(tombstones);
+        self.commit(cx, connection, connector, read, done).await
+    }
+
+    async fn commit(
+        &self,
+        cx: &JobContext,
+        connection: &Connection,
+        connector: &dyn DynConnector,
+        read: Read,
+        deliveries: Vec<DeliveryDone>,
+    ) -> Result<(), SyncError> {
+        let now = self.clock.now();
+        let link = ConnectionSettings::parse(&connection.config)?.link;
+        let prepared = ingest::prepare(connector, &connector.spec(), &link, read.batch.records);
+        let mut commit = prepared.into_commit(connection.id.clone(), read.read_seq, read.batch.rejected, now);
+        commit.tombstones = read.batch.tombstones;
+        commit.deliveries = deliveries;
+        commit.fence = Some(cx.job.fence.clone());
+        self.store.commit_ingest(&connection.org_id, commit).await?;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Read {
+    read_seq: i64,
+    batch: Batch,
+}
+
+/// What a stored delivery comes to, before anything is read.
+enum Verdict {
+    /// Its body is not what the provider's documents promise.
+    Failed(String),
+    /// It changes nothing here.
+    Ignored(String),
+    /// These events name records to read.
+    Apply(Vec<Event>),
+}
+
+impl Verdict {
+    fn done(self, id: DeliveryId, unreadable: &BTreeMap<String, String>) -> DeliveryDone {
+        match self {
+            Self::Failed(error) => DeliveryDone { id, state: "failed", error: Some(error) },
+            Self::Ignored(reason) => DeliveryDone { id, state: "ignored", error: Some(reason) },
+            Self::Apply(events) => {
+                let mut reasons: Vec<_> = events
+                    .iter()
+                    .flat_map(|e| &e.touches)
+                    .filter_map(|key| unreadable.get(&key.stream).map(|why| format!("{}: {why}", key.stream)))
+                    .collect();
+                reasons.sort_unstable();
+                reasons.dedup();
+                let error = (!reasons.is_empty()).then(|| reasons.join("; "));
+                let readable = |e: &Event| {
+                    !e.tombstones.is_empty() || e.touches.iter().any(|k| !unreadable.contains_key(&k.stream))
+                };
+                let applied = error.is_none() || events.iter().any(readable);
+                DeliveryDone { id, state: if applied { "applied" } else { "ignored" }, error }
+            }
+        }
+    }
+}
+
+/// The signature was checked when the delivery came in; routing is a pure function of the stored body.
+fn judge(connector: &dyn DynConnector, connection: &Connection, delivery: &Delivery) -> Verdict {
+    let Some(webhooks) = connector.webhooks() else {
+        return Verdict::Failed("this connector takes no webhooks".to_owned());
+    };
+    let headers = http::HeaderMap::new();
+    let routed = webhooks.route(&RawRequest {
+        method: "POST",
+        url: "",
+        headers: &headers,
+        body: &delivery.body,
+        received_at: delivery.received_at,
+    });
+    let events = match routed {
+        Ok(events) => events,
+        Err(error) => return Verdict::Failed(error),
+    };
+    let mut refused = None;
+    let mut apply = Vec::new();
+    // A request may hold several events; each has a delivery of its own over the same body.
+    for event in events.into_iter().filter(|e| e.id == delivery.event_id) {
+        match refusal(connection, &event) {
+            Some(reason) => refused = Some(reason),
+            None => apply.push(event),
+        }
+    }
+    match (apply.is_empty(), refused) {
+        (false, _) => Verdict::Apply(apply),
+        (true, Some(reason)) => Verdict::Ignored(reason),
+        (true, None) => Verdict::Failed("the stored body no longer holds this event".to_owned()),
+    }
+}
+
+/// Why an event changes nothing here.
+fn refusal(connection: &Connection, event: &Event) -> Option<String> {
+    if !event.known {
+        return Some(format!("type {} changes nothing that is kept", event.kind));
+    }
+    let mode = if connection.mode == Mode::Live { "live" } else { "test" };
+    if event.live.is_some_and(|live| live != (connection.mode == Mode::Live)) {
+        return Some(format!("the connection is in {mode} mode and the event is not"));
+    }
+    match (&event.account, &connection.account_id) {
+        (Some(theirs), Some(ours)) if theirs != ours => {
+            Some(format!("the event is about account {theirs}, the connection is {ours}"))
+        }
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl JobHandler for ProcessHandler {
+    fn kind(&self) -> &'static str {
+        PROCESS_JOB
+    }
+
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+
+    async fn run(&self, cx: JobContext) -> JobOutcome {
+        let Some(id) = cx.job.connection_id.clone() else {
+            return JobOutcome::Discard("the job names no connection".to_owned());
+        };
+        let result = async {
+            let connection = self.store.find_connection(&cx.job.org_id, id.as_str()).await?;
+            let connection =
+                connection.ok_or_else(|| SyncError::Gone("the connection was removed".to_owned()))?;
+            if connection.status == ConnectionStatus::Paused {
+                // Deliveries stay pending; resuming pushes this job again.
+                return Ok(false);
+            }
+            self.slice(&cx, &connection).await
+        };
+        match result.await {
+            Ok(true) => JobOutcome::Snooze(Duration::ZERO),
+            Ok(false) => JobOutcome::Done,
+            Err(error) => error.outcome(self.clock.now()),
+        }
+    }
+}
