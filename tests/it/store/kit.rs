@@ -58,6 +58,7 @@ pub(crate) fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
         deliveries: Vec::new(),
         jobs: Vec::new(),
         fence: None,
+        derive_at: at(read_seq),
         at: at(read_seq),
     }
 }
