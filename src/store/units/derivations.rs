@@ -167,9 +167,11 @@ fn apply<'a>(
         match entry {
             Some(entry) => {
                 company.context.insert(key.clone(), entry.clone());
+                company.provenance.insert(format!("context.{key}"), from.clone());
             }
             None => {
                 company.context.remove(key);
+                company.provenance.remove(&format!("context.{key}"));
             }
         }
     }

@@ -15,8 +15,6 @@ use serde_json::{Value, json};
 use super::figures::Told;
 use super::server::{KEY, Kind, Parts, Server};
 
-/// What localstripe without the adapter has no listing of.
-const LACKING: [&str; 3] = ["prices", "disputes", "subscription_schedules"];
 /// Small pages, so that every listing has several.
 const PAGE: u8 = 7;
 
