@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use connector_sdk::{Cursor, Partition, RecordKey};
 use halo_sync::domain::companies::TraitPatch;
+use halo_sync::domain::jobs::{ClaimedJob, Finished, JobOutcome};
 use halo_sync::domain::{CompanyId, ConnectionId, OrgId, Rank};
 use halo_sync::store::Store;
 use halo_sync::store::identity::{LinkCandidate, Lookup, NewCompany, PartyObserved, WriteSource};
+use halo_sync::store::jobs::{Claim, Take};
 use halo_sync::store::mirror::{Checkpoint, IngestCommit, Ingested, MirrorWrite};
 use serde_json::{Value, json};
 
@@ -148,4 +150,30 @@ pub(crate) fn checkpoint(stream: &str, id: &str, generation: i64, caught_up: boo
         total: None,
         updated_at: at(1),
     }
+}
+
+/// Claims every due job.
+pub(crate) async fn claim(store: &dyn Store) -> Vec<ClaimedJob> {
+    let claim = Claim {
+        worker: "w".into(),
+        limit: 10,
+        now: at(1_000_000),
+        lease_until: at(9_000_000),
+        kinds: vec![],
+        ahead: vec![],
+        take: Take::Healthy,
+    };
+    store.claim_jobs(claim).await.unwrap().jobs
+}
+
+/// Records claimed jobs as done.
+pub(crate) async fn finish(store: &dyn Store, jobs: Vec<ClaimedJob>) {
+    let done = |job: ClaimedJob| Finished {
+        fence: job.fence,
+        outcome: JobOutcome::Done,
+        started_at: at(1_000_000),
+        finished_at: at(1_000_001),
+        next_run_at: None,
+    };
+    store.record_outcomes(jobs.into_iter().map(done).collect()).await.unwrap();
 }
