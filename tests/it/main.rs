@@ -7,6 +7,7 @@
 
 mod billing_cases;
 mod billing_rules;
+mod crash;
 mod http_base;
 mod jobs;
 mod localstripe;
