@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -13,17 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::host::Host;
 use super::{App, CommandError, ExitCode};
 use crate::http::control::ControlListener;
-use crate::http::probes::{Check, Probe};
-use crate::http::sdk::{self, Sdk, auth::Keys};
-use crate::http::webhooks::{self, Webhooks};
-use crate::http::{self, Limits, probes};
+use crate::http::{self, Limits, Program};
 use crate::jobs::RuntimeHandle;
-use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::webhooks::inbox::Inbox;
-
-/// How long due jobs may wait before the process no longer calls itself ready.
-const STUCK: Duration = Duration::from_secs(300);
 
 /// What a process runs.
 pub(super) struct Running {
@@ -67,8 +58,15 @@ impl Running {
             false => None,
         };
         let limits = Limits::from(&config.server);
-        let router = routes(app, &host, address, metrics)?;
-        let router = http::base(router, limits.clone(), app.clock.clone());
+        let public = config.server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        let router = http::program(Program {
+            services: host.services.clone(),
+            prompt: host.prompt()?,
+            public_url: public.unwrap_or_else(|| format!("http://{address}")),
+            signature_tolerance: Duration::from_secs(config.webhooks.tolerance_seconds),
+            limits: limits.clone(),
+            metrics,
+        });
         let http = tokio::spawn(http::server::serve(listener, router, limits, stop.clone()));
         Ok(Self { address: Some(address), host, worker, http: Some(http), stop, requests, _control: control })
     }
@@ -157,56 +155,6 @@ impl StopRequests {
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
     }
-}
-
-fn routes(
-    app: &App,
-    host: &Host,
-    address: SocketAddr,
-    metrics: Metrics,
-) -> Result<axum::Router, CommandError> {
-    let services = &host.services;
-    let public =
-        host.loaded.config.server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
-    let public_url: Arc<str> = public.unwrap_or_else(|| format!("http://{address}")).into();
-    let inbox = Inbox::new(services.store.clone(), services.providers.clone(), app.clock.clone());
-    let sdk = Sdk {
-        store: services.store.clone(),
-        keys: Arc::new(Keys::new(services.store.clone())),
-        prompt: Arc::new(host.prompt()?),
-    };
-    Ok(axum::Router::new()
-        .merge(webhooks::routes(Webhooks { inbox: Arc::new(inbox), clock: app.clock.clone(), public_url }))
-        .merge(sdk::routes(sdk))
-        .merge(probes::routes(probe(services.store.clone(), app.clock.clone()), metrics)))
-}
-
-/// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.
-fn probe(store: Arc<dyn Store>, clock: Arc<dyn connector_sdk::Clock>) -> Probe {
-    Arc::new(move || {
-        let (store, clock) = (store.clone(), clock.clone());
-        Box::pin(async move {
-            let database = store.schema_version().await;
-            let mut checks = vec![Check {
-                name: "database",
-                ok: database.is_ok(),
-                detail: database.err().map(|e| e.to_string()),
-            }];
-            if let Ok(stats) = store.job_stats(clock.now()).await {
-                let oldest = Duration::from_micros(stats.oldest_due_us.unsigned_abs());
-                checks.push(Check {
-                    name: "queue",
-                    ok: oldest < STUCK,
-                    detail: Some(format!(
-                        "{} due or waiting, the oldest due for {} s",
-                        stats.ready,
-                        oldest.as_secs()
-                    )),
-                });
-            }
-            checks
-        })
-    })
 }
 
 /// Where the demo keeps its files; removed when this is dropped.

@@ -18,6 +18,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
+use super::Limits;
 use crate::domain::OrgId;
 use crate::service::{Failure, FailureKind, Request, Services};
 
@@ -70,13 +71,10 @@ impl ControlListener {
         let path = data_dir.join(FILE);
         write_private(&path, &serde_json::to_vec(&file)?)?;
         let control = Control { services, token: Arc::new(token.into()) };
+        let (limits, clock) = (Limits::default(), control.services.clock.clone());
         let app = Router::new().route("/api/v1/control", post(handle)).with_state(control);
-        tokio::spawn(async move {
-            let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the control listener ended; commands beside this process will not work");
-            }
-        });
+        let app = super::base(app, limits.clone(), clock);
+        tokio::spawn(super::server::serve(listener, app, limits, stop));
         Ok(Self { path, address })
     }
 

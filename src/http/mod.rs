@@ -10,6 +10,7 @@
 //! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`webhooks`] | providers' deliveries |
 //! | [`sdk`] | the SDK API |
+//! | [`program()`] | the whole of it |
 //! | [`control`] | requests of local commands to the running process, on a listener of their own |
 //!
 //! A router of operations is wrapped once with [`base`] and served with [`server::serve`].
@@ -21,6 +22,7 @@ pub mod guard;
 mod io;
 pub mod observe;
 pub mod probes;
+mod program;
 pub mod sdk;
 pub mod server;
 pub mod webhooks;
@@ -32,6 +34,7 @@ use axum::middleware::from_fn_with_state;
 
 use crate::clock::Clock;
 pub use error::ApiError;
+pub use program::{Program, program};
 pub use server::Limits;
 
 /// Puts the base around a router: answers for unknown paths and methods, body limits, request ids, the

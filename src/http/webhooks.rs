@@ -5,6 +5,7 @@
 //! trouble of ours is never 4xx: providers do not come again after those.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{OriginalUri, Path, State};
@@ -29,6 +30,8 @@ pub struct Webhooks {
     pub clock: Arc<dyn Clock>,
     /// The address that providers know us by, without a trailing slash; signatures may cover it.
     pub public_url: Arc<str>,
+    /// How far a signed time may be from the arrival, in both directions.
+    pub tolerance: Duration,
 }
 
 /// The routes.
@@ -77,8 +80,14 @@ impl Webhooks {
     ) -> Result<Response, ApiError> {
         let path = uri.0.path_and_query().map_or("/", |p| p.as_str());
         let url = format!("{}{path}", self.public_url);
-        let request =
-            RawRequest { method: method.as_str(), url: &url, headers, body, received_at: self.clock.now() };
+        let request = RawRequest {
+            method: method.as_str(),
+            url: &url,
+            headers,
+            body,
+            received_at: self.clock.now(),
+            tolerance: self.tolerance,
+        };
         match self.inbox.accept(connector, connection, &request).await {
             Ok(receipt) => {
                 count(connector, "stored", receipt.stored);

@@ -64,6 +64,10 @@ impl Services {
         sealed.extend(self.webhook_slots(&connection, old.is_some(), &request).await?);
         self.store.put_connection(&connection, &sealed).await?;
         self.put_schedules(&connection).await?;
+        if old.is_some() {
+            // What came while the old credentials were refused.
+            self.store.push_jobs(vec![process_job(org, &connection.id, now)]).await?;
+        }
 
         let run = match request.backfill {
             true => Some(self.start(&connection, RunKind::Backfill, "connect", Vec::new()).await?),
@@ -163,6 +167,7 @@ impl Services {
                 connection.checked_at = Some(now);
                 connection.updated_at = now;
                 self.store.update_connection(&connection).await?;
+                self.store.push_jobs(vec![process_job(org, &connection.id, now)]).await?;
                 Ok(json!({ "connection": connection, "account": account }))
             }
             Err(error) => {

@@ -27,8 +27,8 @@ pub trait SettingsStore {
     /// The organisation's settings document; `None` when there is no such organisation.
     async fn find_org_settings(&self, org: &OrgId) -> Result<Option<Value>>;
 
-    /// Makes the organisation or replaces its settings. A change of what derivation reads is the caller's
-    /// to mark.
+    /// Makes the organisation or replaces its settings; an empty `name` keeps the stored one. A change of
+    /// what derivation reads is the caller's to mark.
     async fn put_org(&self, org: &OrgId, name: &str, settings: &Value, at: Timestamp) -> Result<()>;
 
     /// Organisations.

@@ -44,6 +44,14 @@ pub enum SyncError {
 }
 
 impl SyncError {
+    /// Whether only a person can mend it: credentials or settings that are refused.
+    pub fn needs_person(&self) -> bool {
+        matches!(
+            self,
+            Self::Connector(ConnectorError::Auth { .. } | ConnectorError::Config(_)) | Self::Credential(_)
+        )
+    }
+
     /// What the error means for the job that met it, by the one function that decides.
     pub fn outcome(self, now: Timestamp) -> JobOutcome {
         let error = match self {

@@ -202,11 +202,7 @@ impl JobHandler for RunHandler {
                 Err(error) => error.outcome(self.clock.now()),
             },
             Err(error) => {
-                let needs_person = matches!(
-                    error,
-                    SyncError::Connector(ConnectorError::Auth { .. } | ConnectorError::Config(_))
-                        | SyncError::Credential(_)
-                );
+                let needs_person = error.needs_person();
                 let reason = error.to_string();
                 let outcome = error.outcome(self.clock.now());
                 let last = match &outcome {
@@ -316,13 +312,15 @@ impl Reader<'_> {
             ReadMode::Full => planned.into_iter().map(|p| (p, None)).collect(),
             ReadMode::Incremental => {
                 let old = self.handler.store.load_pass(&self.org, &self.connection, stream.name).await?;
-                let cursor = |p: &Partition| {
-                    old.checkpoints
-                        .iter()
-                        .find(|c| c.partition.id == p.id && c.caught_up)
-                        .and_then(|c| c.cursor.clone())
-                };
-                planned.into_iter().map(|p| (p.clone(), cursor(&p))).collect()
+                let mut partitions = Vec::with_capacity(planned.len());
+                for partition in planned {
+                    let cursor = match old.checkpoints.iter().find(|c| c.partition.id == partition.id) {
+                        Some(same) => same.cursor.clone().filter(|_| same.caught_up),
+                        None => self.joined_cursor(stream, &old.checkpoints)?,
+                    };
+                    partitions.push((partition, cursor));
+                }
+                partitions
             }
         };
         self.handler
@@ -338,6 +336,20 @@ impl Reader<'_> {
             )
             .await?;
         Ok(())
+    }
+
+    /// Where a partition goes on that the last pass did not have, because it was cut otherwise.
+    fn joined_cursor(
+        &self,
+        stream: &StreamSpec,
+        checkpoints: &[Checkpoint],
+    ) -> Result<Option<Cursor>, SyncError> {
+        let ends: Option<Vec<Cursor>> =
+            checkpoints.iter().map(|c| c.cursor.clone().filter(|_| c.caught_up)).collect();
+        Ok(match ends {
+            Some(ends) if !ends.is_empty() => self.session.join_cursors(stream.name, &ends)?,
+            _ => None,
+        })
     }
 
     async fn read_partition(

@@ -240,6 +240,7 @@ fn judge(connector: &dyn DynConnector, connection: &Connection, delivery: &Deliv
         headers: &headers,
         body: &delivery.body,
         received_at: delivery.received_at,
+        tolerance: Duration::ZERO,
     });
     let events = match routed {
         Ok(events) => events,
@@ -296,11 +297,21 @@ impl JobHandler for ProcessHandler {
             let connection = self.store.find_connection(&cx.job.org_id, id.as_str()).await?;
             let connection =
                 connection.ok_or_else(|| SyncError::Gone("the connection was removed".to_owned()))?;
-            if connection.status == ConnectionStatus::Paused {
-                // Deliveries stay pending; resuming pushes this job again.
+            if connection.status != ConnectionStatus::Active {
+                // Deliveries stay pending: a resume or a check that goes well pushes this job again. Asking on
+                // with credentials that were refused would be a loop that no retry ends.
                 return Ok(false);
             }
-            self.slice(&cx, &connection).await
+            let slice = self.slice(&cx, &connection).await;
+            if let Err(error) = &slice
+                && error.needs_person()
+            {
+                let (status, why) = (ConnectionStatus::NeedsAttention, error.to_string());
+                let (org, now) = (&connection.org_id, self.clock.now());
+                self.store.set_connection_status(org, &connection.id, status, Some(&why), now).await?;
+                return Ok(false);
+            }
+            slice
         };
         match result.await {
             Ok(true) => JobOutcome::Snooze(Duration::ZERO),

@@ -8,6 +8,8 @@
 mod billing_cases;
 mod billing_rules;
 mod crash;
+mod faults;
+mod flow;
 mod http_base;
 mod jobs;
 mod localstripe;

@@ -145,6 +145,13 @@ pub trait Session: Send + Sync {
         cursor: Option<&Cursor>,
     ) -> Result<Page, ConnectorError>;
 
+    /// Where an incremental read goes on when the last complete pass was made of other partitions than
+    /// [`Self::plan`] gives for it: one cursor for all that `cursors` have read, or `None` to read from the
+    /// start. `cursors` are those of every partition of that pass, each at its end.
+    fn join_cursors(&self, _stream: &str, _cursors: &[Cursor]) -> Result<Option<Cursor>, ConnectorError> {
+        Ok(None)
+    }
+
     /// The records of those ids as the provider has them now, batched where the API can. An id that the
     /// provider no longer has comes back as a tombstone.
     async fn read_many(&self, stream: &str, ids: &[String]) -> Result<Batch, ConnectorError>;

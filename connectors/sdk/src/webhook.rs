@@ -1,5 +1,7 @@
 //! Webhooks: raw requests and the events in them.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use secrecy::SecretString;
 
@@ -19,6 +21,8 @@ pub struct RawRequest<'a> {
     pub body: &'a [u8],
     /// When the first byte of the body arrived.
     pub received_at: Timestamp,
+    /// How far a signed time may be from `received_at`, in both directions, for schemes that sign a time.
+    pub tolerance: Duration,
 }
 
 /// Why a delivery is refused. The sender learns only that it was.

@@ -514,6 +514,18 @@ impl Session for StripeSession {
         Ok(out)
     }
 
+    /// The ranges of a backfill become the one range of an incremental read: what is newest in any of them.
+    fn join_cursors(&self, _stream: &str, cursors: &[Cursor]) -> Result<Option<Cursor>, ConnectorError> {
+        let mut latest = None;
+        for cursor in cursors {
+            match Position::parse(cursor)? {
+                Position::Done { newest } => latest = latest.max(newest),
+                Position::Page { .. } => return Ok(None),
+            }
+        }
+        latest.map(|at| Position::Done { newest: Some(at) }.cursor()).transpose()
+    }
+
     async fn read_many(&self, stream: &str, ids: &[String]) -> Result<Batch, ConnectorError> {
         let (n, stream) = streams::find(stream)?;
         let mut wanted: Vec<&String> = ids.iter().collect();

@@ -4,8 +4,6 @@
 //! shape follows the API version of its creation, its order is not promised and its stamps are whole
 //! seconds. Only "deleted" is believed, because there is nothing left to read.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use connector_sdk::signature::{
     Digest, digest_from_hex, hmac_sha256, unix_time, verify_hmac_sha256, within_tolerance,
@@ -14,8 +12,6 @@ use connector_sdk::{Event, RawRequest, RecordKey, SignatureError, Timestamp, Web
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-/// How far a signed time may be from the arrival, in both directions.
-const TOLERANCE: Duration = Duration::from_secs(300);
 const HEADER: &str = "stripe-signature";
 /// More `v1` signatures than secrets can be valid at once are noise that costs time to compare.
 const MOST_SIGNATURES: usize = 16;
@@ -151,7 +147,7 @@ impl WebhookSource for Webhooks {
         }
         // The signature first: the clock is judged only for a time that is proved to be Stripe's.
         verify_hmac_sha256(secrets, &[time.as_bytes(), b".", request.body], &signatures)?;
-        within_tolerance(signed_at, request.received_at, TOLERANCE)
+        within_tolerance(signed_at, request.received_at, request.tolerance)
     }
 
     fn route(&self, request: &RawRequest<'_>) -> Result<Vec<Event>, String> {

@@ -28,6 +28,7 @@ statements! {
     FIND_DERIVATION = "SELECT document FROM company_derivations WHERE org_id = $1 AND company_id = $2";
     LIST_CHANGES = "SELECT field, old_value, new_value, changed_at, cause FROM field_changes
         WHERE org_id = $1 AND company_id = $2 AND ($3 = '' OR field = $3) ORDER BY changed_at DESC, id DESC LIMIT $4";
+    ANY_DIRTY = "SELECT CAST(1 AS BIGINT) FROM dirty_companies WHERE org_id = $1 LIMIT 1";
     // Where the derive job waits or runs, nothing was missed: it is not to be hastened.
     ORGS_WITH_DIRTY = "SELECT DISTINCT d.org_id FROM dirty_companies d
         WHERE d.marked_at < $1
@@ -55,7 +56,13 @@ pub(crate) async fn mark_dirty(
     for company in existing {
         dirty::note(&mut marks, reason, &company);
     }
-    dirty::mark(c, org, &marks, at).await?;
+    let marked = dirty::mark(c, org, &marks, at).await?;
+    if marked == 0 {
+        let waiting: Option<i64> = sqlx::query_scalar(ANY_DIRTY).bind(&org.0).fetch_optional(&mut *c).await?;
+        if waiting.is_some() {
+            dirty::push_derive(c, org, at, at).await?;
+        }
+    }
     Ok(())
 }
 

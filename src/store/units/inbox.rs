@@ -19,9 +19,10 @@ statements! {
             SELECT id FROM deliveries WHERE org_id = $1 AND connection_id = $2 AND state = 'pending'
             ORDER BY received_at, id LIMIT $3)
         RETURNING id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at";
-    // Where a job of the connection waits or runs, nothing is stalled: it may be waiting for the provider, and
-    // is not to be hastened.
+    // Only where the job would do something (others wait for a person), and where none of the connection waits or
+    // runs: it may be waiting for the provider, and is not to be hastened.
     STALLED = "SELECT DISTINCT d.org_id, d.connection_id FROM deliveries d
+        JOIN connections c ON c.id = d.connection_id AND c.status = 'active'
         WHERE d.state = 'pending' AND d.received_at < $1
             AND NOT EXISTS (SELECT 1 FROM jobs j
                 WHERE j.org_id = d.org_id AND j.connection_id = d.connection_id AND j.kind = $2)

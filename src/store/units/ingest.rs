@@ -12,7 +12,7 @@ use sqlx::FromRow;
 
 use super::changes::{self, Change};
 use super::dirty::{self, Marks};
-use super::{Conn, bulk, identity, jobs, links, passes, runs};
+use super::{Conn, adopt, bulk, identity, jobs, links, passes, runs};
 use crate::domain::runs::Counts;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::convert::{clean, from_json, json_list, key_text, to_json, us};
@@ -117,6 +117,7 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
             }
         }
     }
+    find_parties(c, org, connection, &mut incoming).await?;
     let tombstones: BTreeSet<String> = commit
         .tombstones
         .iter()
@@ -144,6 +145,7 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
             Some(row)
                 if row.deleted_at.is_none()
                     && row.hash == item.write.hash
+                    && (item.party.is_none() || item.party == row.party_key)
                     && row.facts_version >= item.write.facts_version =>
             {
                 counts.unchanged += 1;
@@ -202,6 +204,11 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     for row in &gone {
         all.push(burial(row)?);
     }
+    let owned = fresh.iter().chain(&changed).filter_map(|item| {
+        let before = existing.get(&item.key).and_then(|row| row.party_key.as_ref());
+        item.party.as_ref().filter(|party| before != Some(party)).map(|party| (&item.key, party))
+    });
+    all.extend(adopt::adopt(c, org, connection, &owned.collect()).await?);
     changes::follow(c, org, connection, &all, &mut marks).await?;
 
     note_seen(c, org, commit, &unchanged, &incoming, &stale).await?;
@@ -237,6 +244,26 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
         .chain(gone.iter().map(|row| crate::store::convert::key_of(&row.record_key)))
         .collect();
     Ok(Ingested { counts, dirty, changed })
+}
+
+/// Records that name no party belong to the party of what they refer to.
+async fn find_parties(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    incoming: &mut [Incoming<'_>],
+) -> Result<()> {
+    let wanted: BTreeSet<&String> =
+        incoming.iter().filter(|item| item.party.is_none()).flat_map(|item| &item.refs).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let mut parties = adopt::parties(c, org, connection, &wanted).await?;
+    parties.extend(incoming.iter().filter_map(|item| Some((item.key.clone(), item.party.clone()?))));
+    for item in incoming.iter_mut().filter(|item| item.party.is_none()) {
+        item.party = item.refs.iter().find_map(|to| parties.get(to).cloned());
+    }
+    Ok(())
 }
 
 fn count(n: usize) -> i64 {

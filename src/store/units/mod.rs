@@ -5,6 +5,7 @@ pub(crate) use super::{Conn, Db, MANY_WRITERS, serialise_links};
 
 use connector_sdk::{Clock, Timestamp};
 
+pub(crate) mod adopt;
 pub(crate) mod bulk;
 pub(crate) mod changes;
 pub(crate) mod derivations;
@@ -45,6 +46,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
     [
         dirty::ALL,
         identity::ALL,
+        adopt::ALL,
         changes::ALL,
         derivations::ALL,
         inbox::ALL,

@@ -17,9 +17,9 @@ use connector_sdk::Timestamp;
 statements! {
     FIND_ORG = "SELECT settings FROM orgs WHERE id = $1";
     PUT_ORG = "INSERT INTO orgs (id, name, settings, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
-        ON CONFLICT (id) DO UPDATE SET name = excluded.name, settings = excluded.settings,
-            updated_at = excluded.updated_at
-        WHERE orgs.name <> excluded.name OR orgs.settings <> excluded.settings";
+        ON CONFLICT (id) DO UPDATE SET settings = excluded.settings, updated_at = excluded.updated_at,
+            name = CASE WHEN excluded.name = '' THEN orgs.name ELSE excluded.name END
+        WHERE (excluded.name <> '' AND orgs.name <> excluded.name) OR orgs.settings <> excluded.settings";
     LIST_ORGS = "SELECT id FROM orgs ORDER BY id";
     PUT_CONNECTION = "INSERT INTO connections (id, org_id, connector, name, account_id, account_name, mode, status,
             status_reason, config, limits, checked_at, created_at, updated_at)

@@ -2,6 +2,9 @@
 
 pub(crate) mod clock;
 pub(crate) mod postgres;
+pub mod app;
+pub mod clock;
+pub mod postgres;
 
 /// Whether `HALO_SYNC_REQUIRE` (a comma list) names this part: then a skip is a failure.
 pub(crate) fn required(part: &str) -> bool {

@@ -23,6 +23,7 @@ fn request(delivery: &Delivery, received_at: Timestamp) -> RawRequest<'_> {
         headers: &delivery.headers,
         body: &delivery.body,
         received_at,
+        tolerance: delivery.tolerance.unwrap_or_default(),
     }
 }
 

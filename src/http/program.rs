@@ -1,0 +1,86 @@
+//! The program's router: every operation, on the base.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use connector_sdk::Clock;
+
+use super::probes::{self, Check, Probe};
+use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
+use super::webhooks::{self, Webhooks};
+use super::{Limits, base};
+use crate::service::Services;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::webhooks::inbox::Inbox;
+
+/// How long due jobs may wait before the process no longer calls itself ready.
+const STUCK: Duration = Duration::from_secs(300);
+
+/// What the program's router stands on.
+pub struct Program {
+    /// Store, connectors, time.
+    pub services: Services,
+    /// How the prompt is printed.
+    pub prompt: PromptSettings,
+    /// The address that providers know us by, without a trailing slash.
+    pub public_url: String,
+    /// How far a webhook's signed time may be from its arrival, in both directions.
+    pub signature_tolerance: Duration,
+    /// What a client may take.
+    pub limits: Limits,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+}
+
+/// Every route of the program, with limits, request ids, access log and metrics around them.
+pub fn program(program: Program) -> Router {
+    let Program { services, prompt, public_url, signature_tolerance, limits, metrics } = program;
+    let clock = services.clock.clone();
+    let inbox = Inbox::new(services.store.clone(), services.providers.clone(), clock.clone());
+    let sdk = Sdk {
+        store: services.store.clone(),
+        keys: Arc::new(Keys::new(services.store.clone())),
+        prompt: Arc::new(prompt),
+    };
+    let webhooks = Webhooks {
+        inbox: Arc::new(inbox),
+        clock: clock.clone(),
+        public_url: public_url.into(),
+        tolerance: signature_tolerance,
+    };
+    let router = Router::new()
+        .merge(webhooks::routes(webhooks))
+        .merge(sdk::routes(sdk))
+        .merge(probes::routes(probe(services.store, clock.clone()), metrics));
+    base(router, limits, clock)
+}
+
+/// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.
+fn probe(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Probe {
+    Arc::new(move || {
+        let (store, clock) = (store.clone(), clock.clone());
+        Box::pin(async move {
+            let database = store.schema_version().await;
+            let mut checks = vec![Check {
+                name: "database",
+                ok: database.is_ok(),
+                detail: database.err().map(|e| e.to_string()),
+            }];
+            if let Ok(stats) = store.job_stats(clock.now()).await {
+                let oldest = Duration::from_micros(stats.oldest_due_us.unsigned_abs());
+                checks.push(Check {
+                    name: "queue",
+                    ok: oldest < STUCK,
+                    detail: Some(format!(
+                        "{} due or waiting, the oldest due for {} s",
+                        stats.ready,
+                        oldest.as_secs()
+                    )),
+                });
+            }
+            checks
+        })
+    })
+}

@@ -1,0 +1,5 @@
+//! What goes wrong at the provider, in a delivery, on the machine: each a clear error, and nothing lost.
+
+mod commands;
+mod deliveries;
+mod provider;
