@@ -47,10 +47,18 @@ async fn a_mark_made_meanwhile_survives(store: &dyn Store) {
 
 async fn derived_values_respect_ranks_and_leave_a_history(store: &dyn Store) {
     let id = company(store, "a", json!({"name": "Acme"}), 1).await;
-    store.put_company(&org(), &external("a"), &traits(json!({"mrr_minor": 5})), &from(Rank::Manual, 2)).await.unwrap();
+    store
+        .put_company(&org(), &external("a"), &traits(json!({"mrr_minor": 5})), &from(Rank::Manual, 2))
+        .await
+        .unwrap();
     let seq = store.load_dirty_inputs(&org(), 1).await.unwrap()[0].dirty.as_ref().unwrap().seq;
     let changes = store
-        .commit_derivations(&org(), one(&id, Some(seq), Some(write(Some("Pro"), Some(2900), "h1"))), None, at(10))
+        .commit_derivations(
+            &org(),
+            one(&id, Some(seq), Some(write(Some("Pro"), Some(2900), "h1"))),
+            None,
+            at(10),
+        )
         .await
         .unwrap();
     assert_eq!(changes.len(), 1);
@@ -63,18 +71,36 @@ async fn derived_values_respect_ranks_and_leave_a_history(store: &dyn Store) {
     assert_eq!(row.context["halo.subscriptions"].value, json!(["Pro"]));
     assert_eq!(row.provenance["plan"].source, "derived");
     // What derivation no longer knows it clears, where it wrote it.
-    store.commit_derivations(&org(), one(&id, None, Some(write(None, None, "h2"))), None, at(20)).await.unwrap();
+    store
+        .commit_derivations(&org(), one(&id, None, Some(write(None, None, "h2"))), None, at(20))
+        .await
+        .unwrap();
     let row = store.find_company(&org(), &external("a")).await.unwrap().unwrap();
-    assert_eq!((row.fields.plan, row.fields.mrr_minor, row.fields.name.as_deref()), (None, Some(5), Some("Acme")));
+    assert_eq!(
+        (row.fields.plan, row.fields.mrr_minor, row.fields.name.as_deref()),
+        (None, Some(5), Some("Acme"))
+    );
     assert!(row.context.is_empty() && !row.custom_fields.contains_key("subscription_status"));
     let history = store.list_field_changes(&org(), &id, Some("plan"), 10).await.unwrap();
     assert_eq!(history.len(), 2);
-    assert_eq!((&history[0].old, &history[0].new, &history[0].cause[..]), (&json!("Pro"), &json!(null), &["manual".to_owned()][..]));
+    assert_eq!(
+        (&history[0].old, &history[0].new, &history[0].cause[..]),
+        (&json!("Pro"), &json!(null), &["manual".to_owned()][..])
+    );
     assert_eq!(store.find_derivation(&org(), &id).await.unwrap(), Some(json!({"plan": null, "mrr": null})));
     // A claim loses against what is derived, and is overwritten by it.
-    store.put_company(&org(), &external("a"), &traits(json!({"plan": "Claimed"})), &from(Rank::Claimed, 21)).await.unwrap();
-    store.commit_derivations(&org(), one(&id, None, Some(write(Some("Pro"), None, "h3"))), None, at(22)).await.unwrap();
-    store.put_company(&org(), &external("a"), &traits(json!({"plan": "Claimed"})), &from(Rank::Claimed, 23)).await.unwrap();
+    store
+        .put_company(&org(), &external("a"), &traits(json!({"plan": "Claimed"})), &from(Rank::Claimed, 21))
+        .await
+        .unwrap();
+    store
+        .commit_derivations(&org(), one(&id, None, Some(write(Some("Pro"), None, "h3"))), None, at(22))
+        .await
+        .unwrap();
+    store
+        .put_company(&org(), &external("a"), &traits(json!({"plan": "Claimed"})), &from(Rank::Claimed, 23))
+        .await
+        .unwrap();
     let row = store.find_company(&org(), &external("a")).await.unwrap().unwrap();
     assert_eq!(row.fields.plan.as_deref(), Some("Pro"));
 }
@@ -91,7 +117,10 @@ async fn equal_values_write_no_row_and_no_history(store: &dyn Store) {
     let inputs = store.load_company_inputs(&org(), &id).await.unwrap().unwrap();
     assert_eq!(inputs.previous_hash.as_deref(), Some("h2"));
     // Released by hand: the hash is forgotten, so that equal inputs are derived and written again.
-    store.put_company(&org(), &external("a"), &traits(json!({"plan": "X"})), &from(Rank::Manual, 21)).await.unwrap();
+    store
+        .put_company(&org(), &external("a"), &traits(json!({"plan": "X"})), &from(Rank::Manual, 21))
+        .await
+        .unwrap();
     store.release_company_fields(&org(), &id, &["plan".into()], at(22)).await.unwrap();
     let inputs = store.load_company_inputs(&org(), &id).await.unwrap().unwrap();
     assert_eq!(inputs.previous_hash.as_deref(), Some(""));

@@ -1,8 +1,8 @@
 //! Companies and users.
 
 use halo_sync::domain::{ContextEntry, Rank};
-use halo_sync::store::{IdentityStore as _, Store, StoreError};
 use halo_sync::store::identity::Lookup;
+use halo_sync::store::{IdentityStore as _, Store, StoreError};
 use serde_json::json;
 
 use super::kit::*;
@@ -35,11 +35,12 @@ async fn an_equal_write_changes_nothing_and_dirties_nobody(store: &dyn Store) {
 
 async fn manual_values_stay_until_released(store: &dyn Store) {
     let id = company(store, "a", json!({"plan": "Pro"}), 1).await;
-    store.put_company(&org(), &external("a"), &traits(json!({"plan": "Gold"})), &from(Rank::Manual, 2)).await.unwrap();
+    store
+        .put_company(&org(), &external("a"), &traits(json!({"plan": "Gold"})), &from(Rank::Manual, 2))
+        .await
+        .unwrap();
     company(store, "a", json!({"plan": "Free"}), 3).await;
-    let plan = || async {
-        store.find_company(&org(), &external("a")).await.unwrap().unwrap().fields.plan
-    };
+    let plan = || async { store.find_company(&org(), &external("a")).await.unwrap().unwrap().fields.plan };
     assert_eq!(plan().await.as_deref(), Some("Gold"));
     take_dirty(store).await;
     store.release_company_fields(&org(), &id, &["plan".into(), "name".into()], at(4)).await.unwrap();
@@ -72,8 +73,15 @@ async fn wrong_types_and_reserved_entries_are_refused_whole(store: &dyn Store) {
     let entry = ContextEntry { label: "x".into(), kind: None, value: json!(1) };
     reserved.context.insert("halo.subscriptions".into(), Some(entry));
     assert!(store.put_company(&org(), &external("a"), &reserved, &from(Rank::Server, 1)).await.is_err());
-    assert!(store.put_company(&org(), &external(""), &traits(json!({})), &from(Rank::Server, 1)).await.is_err());
-    assert!(store.put_company(&org(), &Lookup::Id("cmp_none".into()), &traits(json!({})), &from(Rank::Server, 1)).await.is_err());
+    assert!(
+        store.put_company(&org(), &external(""), &traits(json!({})), &from(Rank::Server, 1)).await.is_err()
+    );
+    assert!(
+        store
+            .put_company(&org(), &Lookup::Id("cmp_none".into()), &traits(json!({})), &from(Rank::Server, 1))
+            .await
+            .is_err()
+    );
 }
 
 async fn context_entries_are_replaced_whole(store: &dyn Store) {
@@ -98,7 +106,16 @@ async fn lists_page_in_order_of_creation_and_search_word_beginnings(store: &dyn 
     assert_eq!(first.rows.len(), 2);
     let rest = store.list_companies(&org(), None, first.next.as_deref(), 2).await.unwrap();
     assert_eq!((rest.rows.len(), rest.next), (1, None));
-    for (search, found) in [("acm", 2), ("ACME", 2), ("cme", 0), ("beta_1", 1), ("beta%", 0), ("100%", 0), ("ext-1", 1), ("%", 0)] {
+    for (search, found) in [
+        ("acm", 2),
+        ("ACME", 2),
+        ("cme", 0),
+        ("beta_1", 1),
+        ("beta%", 0),
+        ("100%", 0),
+        ("ext-1", 1),
+        ("%", 0),
+    ] {
         let rows = store.list_companies(&org(), Some(search), None, 10).await.unwrap().rows;
         assert_eq!(rows.len(), found, "{search}");
     }
@@ -109,7 +126,10 @@ async fn moving_a_user_dirties_both_companies(store: &dyn Store) {
     let b = company(store, "b", json!({}), 1).await;
     take_dirty(store).await;
     let put = |company: Option<halo_sync::domain::CompanyId>, us, values| async move {
-        store.put_user(&org(), &external("u"), &traits(values), company.as_ref(), &from(Rank::Server, us)).await.unwrap()
+        store
+            .put_user(&org(), &external("u"), &traits(values), company.as_ref(), &from(Rank::Server, us))
+            .await
+            .unwrap()
     };
     let user = put(Some(a.clone()), 2, json!({"email": "jane@acme.com", "role": "owner"})).await;
     assert_eq!((user.first_seen, user.last_seen), (Some(at(2)), Some(at(2))));
@@ -128,7 +148,13 @@ async fn moving_a_user_dirties_both_companies(store: &dyn Store) {
     assert_eq!(view.company.unwrap().id, b);
     assert!(view.user.unwrap().is_test);
     let missing = store
-        .put_user(&org(), &external("u"), &traits(json!({})), Some(&"cmp_none".into()), &from(Rank::Server, 6))
+        .put_user(
+            &org(),
+            &external("u"),
+            &traits(json!({})),
+            Some(&"cmp_none".into()),
+            &from(Rank::Server, 6),
+        )
         .await;
     assert!(matches!(missing, Err(StoreError::Invalid(_))));
     assert!(store.delete_user(&org(), &user.id, at(7)).await.unwrap());

@@ -34,7 +34,13 @@ fn job() -> NewJob {
 }
 
 async fn claim(store: &dyn Store) -> Vec<halo_sync::domain::jobs::ClaimedJob> {
-    let claim = Claim { worker: "w".into(), limit: 10, now: at(1_000_000), lease_until: at(9_000_000), kinds: vec![] };
+    let claim = Claim {
+        worker: "w".into(),
+        limit: 10,
+        now: at(1_000_000),
+        lease_until: at(9_000_000),
+        kinds: vec![],
+    };
     store.claim_jobs(claim).await.unwrap().jobs
 }
 
@@ -62,7 +68,8 @@ async fn the_commit_that_applies_a_delivery_finishes_it_once(store: &dyn Store) 
     let pending = store.load_pending_deliveries(&org(), &con(), 10).await.unwrap();
     let done = |state, error: Option<&str>| {
         let mut one = commit(5, vec![]);
-        one.deliveries = vec![DeliveryDone { id: pending[0].id.clone(), state, error: error.map(str::to_owned) }];
+        one.deliveries =
+            vec![DeliveryDone { id: pending[0].id.clone(), state, error: error.map(str::to_owned) }];
         one
     };
     ingest(store, done("applied", None)).await;
@@ -87,7 +94,10 @@ async fn a_stale_holder_commits_nothing(store: &dyn Store) {
     let stale = Fence { claim: fence.claim + 1, ..fence.clone() };
     assert!(matches!(store.commit_ingest(&org(), held(stale, 2)).await, Err(StoreError::Fenced { .. })));
     store.release_jobs("w", std::slice::from_ref(&fence), at(2)).await.unwrap();
-    assert!(matches!(store.commit_ingest(&org(), held(fence.clone(), 3)).await, Err(StoreError::Fenced { .. })));
+    assert!(matches!(
+        store.commit_ingest(&org(), held(fence.clone(), 3)).await,
+        Err(StoreError::Fenced { .. })
+    ));
     let refused = store.begin_pass(&org(), &con(), "prices", true, vec![], Some(&fence), at(3)).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })));
     let row = store.load_records(&org(), &con(), &[key("prices/1")]).await.unwrap().remove(0);

@@ -24,10 +24,16 @@ async fn every_state_has_its_reason(store: &dyn Store) {
     customer(store, 3, party("customers/3", &[("email", "email", "x@y.z")], false)).await;
     customer(store, 4, party("customers/4", &[], true)).await;
     let linked = link(store, "customers/1").await;
-    assert_eq!((linked.state, linked.company_id.as_ref(), linked.rule.as_deref()), (LinkState::Linked, Some(&acme), Some("domain")));
+    assert_eq!(
+        (linked.state, linked.company_id.as_ref(), linked.rule.as_deref()),
+        (LinkState::Linked, Some(&acme), Some("domain"))
+    );
     let ambiguous = link(store, "customers/2").await;
     let reason = ambiguous.reason.unwrap();
-    assert!(ambiguous.state == LinkState::Ambiguous && twins.iter().all(|id| reason.contains(id.as_str())), "{reason}");
+    assert!(
+        ambiguous.state == LinkState::Ambiguous && twins.iter().all(|id| reason.contains(id.as_str())),
+        "{reason}"
+    );
     let unmatched = link(store, "customers/3").await;
     assert!(unmatched.state == LinkState::Unmatched && unmatched.reason.unwrap().contains("x@y.z"));
     let made = link(store, "customers/4").await;
@@ -39,7 +45,10 @@ async fn every_state_has_its_reason(store: &dyn Store) {
     let page = store.list_links(&org(), None, None, None, 3).await.unwrap();
     let rest = store.list_links(&org(), None, None, page.next.as_deref(), 3).await.unwrap();
     assert_eq!((page.rows.len(), rest.rows.len()), (3, 1));
-    assert_eq!(store.list_links(&org(), Some(LinkState::Ambiguous), None, None, 9).await.unwrap().rows.len(), 1);
+    assert_eq!(
+        store.list_links(&org(), Some(LinkState::Ambiguous), None, None, 9).await.unwrap().rows.len(),
+        1
+    );
     assert_eq!(store.list_links(&org(), None, Some(&acme), None, 9).await.unwrap().rows.len(), 1);
 }
 
@@ -93,7 +102,11 @@ async fn a_link_by_hand_is_never_overruled(store: &dyn Store) {
     assert_eq!(link(store, "customers/1").await.company_id, Some(a.clone()));
     take_dirty(store).await;
     let put = |company: Option<halo_sync::domain::CompanyId>, us| async move {
-        store.put_manual_link(&org(), &con(), &key("customers/1"), company.as_ref(), at(us)).await.unwrap().unwrap()
+        store
+            .put_manual_link(&org(), &con(), &key("customers/1"), company.as_ref(), at(us))
+            .await
+            .unwrap()
+            .unwrap()
     };
     let by_hand = put(Some(b.clone()), 2).await;
     assert_eq!((by_hand.company_id.as_ref(), by_hand.rule.as_deref()), (Some(&b), Some("manual")));
@@ -112,7 +125,16 @@ async fn a_user_makes_its_company_real(store: &dyn Store) {
     connected(store).await;
     customer(store, 1, party("customers/1", &[DOMAIN], true)).await;
     let made = link(store, "customers/1").await.company_id.unwrap();
-    store.put_user(&org(), &external("u"), &traits(json!({"email": "Jane@Acme.com"})), Some(&made), &from(Rank::Server, 2)).await.unwrap();
+    store
+        .put_user(
+            &org(),
+            &external("u"),
+            &traits(json!({"email": "Jane@Acme.com"})),
+            Some(&made),
+            &from(Rank::Server, 2),
+        )
+        .await
+        .unwrap();
     let real = company(store, "acme", json!({"domain": "acme.com"}), 3).await;
     assert_eq!(link(store, "customers/1").await.company_id, Some(real));
     let kept = store.load_view(&org(), Some(&external("u")), None).await.unwrap().company.unwrap();
@@ -120,7 +142,16 @@ async fn a_user_makes_its_company_real(store: &dyn Store) {
     // A user's address names its company; a claimed one does not.
     customer(store, 4, party("customers/2", &[("email", "email", "jane@acme.com")], false)).await;
     assert_eq!(link(store, "customers/2").await.company_id, Some(made.clone()));
-    store.put_user(&org(), &external("v"), &traits(json!({"email": "eve@acme.com"})), Some(&made), &from(Rank::Claimed, 5)).await.unwrap();
+    store
+        .put_user(
+            &org(),
+            &external("v"),
+            &traits(json!({"email": "eve@acme.com"})),
+            Some(&made),
+            &from(Rank::Claimed, 5),
+        )
+        .await
+        .unwrap();
     customer(store, 6, party("customers/3", &[("email", "email", "eve@acme.com")], false)).await;
     assert_eq!(link(store, "customers/3").await.company_id, None);
 }
@@ -147,7 +178,9 @@ async fn deleting_a_connection_leaves_real_companies_dirty(store: &dyn Store) {
     assert_eq!(take_dirty(store).await, [(real.0, vec!["link".to_owned()])]);
     let counts = store.count_identities(&org()).await.unwrap();
     assert_eq!((counts.companies, counts.linked), (1, 0));
-    assert!(store.commit_ingest(&org(), commit(4, vec![record("customers/3", None, &[], "x")])).await.is_err());
+    assert!(
+        store.commit_ingest(&org(), commit(4, vec![record("customers/3", None, &[], "x")])).await.is_err()
+    );
 }
 
 async fn concurrent_pages_make_one_company_for_one_domain(store: &dyn Store) {

@@ -88,7 +88,8 @@ async fn tombstones_bury_and_a_later_read_revives(store: &dyn Store) {
     gone.tombstones = vec![key("prices/1"), key("prices/never_seen")];
     assert_eq!(ingest(store, gone).await.counts.deleted, 1);
     assert!(stored(store, "prices/1").await.unwrap().1);
-    let older = commit(4, vec![record("prices/1", None, &[], "b"), record("prices/never_seen", None, &[], "x")]);
+    let older =
+        commit(4, vec![record("prices/1", None, &[], "b"), record("prices/never_seen", None, &[], "x")]);
     assert_eq!(ingest(store, older).await.counts.stale, 2);
     assert_eq!(store.count_records(&org(), &con()).await.unwrap(), vec![]);
     assert_eq!(ingest(store, commit(6, vec![record("prices/1", None, &[], "a")])).await.counts.updated, 1);
@@ -147,7 +148,9 @@ async fn a_change_reaches_companies_through_parties_and_references(store: &dyn S
     ingest(store, gone).await;
     assert_eq!(take_dirty(store).await, [(two.clone(), vec!["record:subscriptions".to_owned()])]);
     // A page of equal records concerns nobody.
-    let equal = ingest(store, commit(16, vec![record("subscriptions/2", Some("customers/2"), &["prices/2"], "a")])).await;
+    let equal =
+        ingest(store, commit(16, vec![record("subscriptions/2", Some("customers/2"), &["prices/2"], "a")]))
+            .await;
     assert_eq!((equal.dirty, equal.counts.unchanged), (0, 1));
     assert_eq!(take_dirty(store).await, []);
 }
@@ -180,7 +183,8 @@ async fn a_full_pass_buries_what_it_did_not_see(store: &dyn Store) {
     for name in names {
         ingest(store, commit(seq().await, vec![record(name, None, &[], "a")])).await;
     }
-    let pass = store.begin_pass(&org(), &con(), "prices", true, vec![partition("all")], None, at(1)).await.unwrap();
+    let pass =
+        store.begin_pass(&org(), &con(), "prices", true, vec![partition("all")], None, at(1)).await.unwrap();
     assert_eq!((pass.generation, pass.completed_generation, pass.checkpoints.len()), (1, 0, 1));
     let unfinished = store.finish_pass(&org(), &con(), "prices", true, 100, None, at(2)).await;
     assert!(matches!(unfinished, Err(StoreError::Invalid(text)) if text.contains("all")));
@@ -193,11 +197,23 @@ async fn a_full_pass_buries_what_it_did_not_see(store: &dyn Store) {
     let first = store.finish_pass(&org(), &con(), "prices", true, 1, None, at(3)).await.unwrap();
     assert_eq!((first.counts.deleted, first.changed), (1, vec![key("prices/2")]));
     assert_eq!(store.load_pass(&org(), &con(), "prices").await.unwrap().completed_generation, 0);
-    assert_eq!(store.finish_pass(&org(), &con(), "prices", true, 1, None, at(4)).await.unwrap().counts.deleted, 1);
-    assert_eq!(store.finish_pass(&org(), &con(), "prices", true, 1, None, at(5)).await.unwrap().counts.deleted, 0);
+    assert_eq!(
+        store.finish_pass(&org(), &con(), "prices", true, 1, None, at(4)).await.unwrap().counts.deleted,
+        1
+    );
+    assert_eq!(
+        store.finish_pass(&org(), &con(), "prices", true, 1, None, at(5)).await.unwrap().counts.deleted,
+        0
+    );
     let pass = store.load_pass(&org(), &con(), "prices").await.unwrap();
     assert_eq!((pass.completed_generation, pass.caught_up_at), (1, Some(at(5))));
-    for (name, gone) in [("prices/1", false), ("prices/2", true), ("prices/3", true), ("prices/4", false), ("pricesx/1", false)] {
+    for (name, gone) in [
+        ("prices/1", false),
+        ("prices/2", true),
+        ("prices/3", true),
+        ("prices/4", false),
+        ("pricesx/1", false),
+    ] {
         assert_eq!(stored(store, name).await.unwrap().1, gone, "{name}");
     }
 }
@@ -219,7 +235,8 @@ async fn a_page_of_a_replaced_pass_moves_no_cursor(store: &dyn Store) {
     new.checkpoint = Some(checkpoint("prices", "a", 2, true));
     ingest(store, new).await;
     assert!(store.load_pass(&org(), &con(), "prices").await.unwrap().checkpoints[0].caught_up);
-    let next = store.begin_pass(&org(), &con(), "prices", false, vec![partition("c")], None, at(9)).await.unwrap();
+    let next =
+        store.begin_pass(&org(), &con(), "prices", false, vec![partition("c")], None, at(9)).await.unwrap();
     assert_eq!((next.generation, next.checkpoints[0].partition.id.as_str()), (2, "c"));
 }
 
@@ -284,7 +301,10 @@ async fn a_run_counts_and_ends_with_its_last_stream(store: &dyn Store) {
     let counts = done.streams[0].counts;
     assert_eq!((counts.pages, counts.read, counts.created, counts.unchanged), (2, 4, 2, 2));
     assert_eq!(store.find_run(&org(), &"run_1".into()).await.unwrap(), Some(done.clone()));
-    assert_eq!(store.list_runs(&org(), Some(&con()), Some(RunStatus::Incomplete), 5).await.unwrap(), vec![done]);
+    assert_eq!(
+        store.list_runs(&org(), Some(&con()), Some(RunStatus::Incomplete), 5).await.unwrap(),
+        vec![done]
+    );
     assert_eq!(store.list_runs(&org(), None, Some(RunStatus::Failed), 5).await.unwrap(), vec![]);
     let none = store.set_run_stream(&org(), &"run_none".into(), "x", "done", None, at(1)).await.unwrap();
     assert_eq!(none, None);
