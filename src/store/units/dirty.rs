@@ -72,7 +72,7 @@ pub(crate) async fn mark_for(
 }
 
 /// Pushes the job that derives an organisation's dirty companies; one waits at most.
-async fn push_derive(c: &mut Conn, org: &OrgId, at: Timestamp, run_at: Timestamp) -> Result<()> {
+pub(crate) async fn push_derive(c: &mut Conn, org: &OrgId, at: Timestamp, run_at: Timestamp) -> Result<()> {
     let job = NewJob {
         kind: DERIVE_KIND,
         org_id: org.clone(),

@@ -1,9 +1,9 @@
 //! What several test modules need.
 
-pub(crate) mod clock;
-pub(crate) mod postgres;
 pub mod app;
+pub(crate) mod clock;
 pub mod clock;
+pub(crate) mod postgres;
 pub mod postgres;
 
 /// Whether `HALO_SYNC_REQUIRE` (a comma list) names this part: then a skip is a failure.
