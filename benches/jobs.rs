@@ -23,7 +23,7 @@ use halo_sync::jobs::{JobContext, JobHandler, Runtime, RuntimeHandle};
 use halo_sync::store::{JobStore, JobsSignal, OpenMode, StoreConfig, Target, postgres, sqlite};
 use tokio::sync::mpsc;
 
-#[path = "../tests/it/support/mod.rs"]
+#[path = "common/support.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the tests' helpers; a benchmark needs some of them")]
 mod support;
 

@@ -6,7 +6,7 @@
 //! generator of the load are three processes of one machine.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program for people that may fail loudly")]
 
-#[expect(dead_code, reason = "each benchmark needs some of it")]
+#[expect(dead_code, unreachable_pub, reason = "each benchmark needs some of it")]
 mod common;
 
 use std::sync::Arc;
@@ -67,8 +67,12 @@ async fn serve(file: &str, base_url: &str, with_worker: bool) {
     let address = listener.local_addr().expect("an address");
     let inbox =
         Arc::new(Inbox::new(services.store.clone(), services.providers.clone(), services.clock.clone()));
-    let webhooks =
-        Webhooks { inbox, clock: services.clock.clone(), public_url: format!("http://{address}").into() };
+    let webhooks = Webhooks {
+        inbox,
+        clock: services.clock.clone(),
+        public_url: format!("http://{address}").into(),
+        tolerance: Duration::from_secs(300),
+    };
     let limits = Limits::default();
     let router = Router::new()
         .merge(routes(webhooks))

@@ -4,8 +4,7 @@
 pub mod client;
 pub mod figures;
 pub mod process;
-
-#[path = "../../tests/it/support/mod.rs"]
+#[expect(clippy::unwrap_used, clippy::print_stderr, reason = "written for tests")]
 pub mod support;
 
 use std::sync::Arc;
@@ -33,8 +32,8 @@ pub async fn services(place: &str) -> Services {
         false => Target::Sqlite(place.into()),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = store::open(&StoreConfig::new(target), OpenMode::Exclusive, clock.clone());
-    let store = store.await.expect("the store opens");
+    let config = StoreConfig::new(target);
+    let store = store::open(&config, OpenMode::Exclusive, clock.clone()).await.expect("the store opens");
     let http = HttpClient::new(HttpConfig::default(), clock.clone()).expect("an HTTP client");
     let keyring = Arc::new(Keyring::new([7; 32]));
     let providers = Providers::new(store.clone(), clock.clone(), http, keyring, registry::connectors());

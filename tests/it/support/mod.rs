@@ -1,12 +1,8 @@
 //! What several test modules need.
 
-pub mod app;
+pub(crate) mod app;
 pub(crate) mod clock;
-pub mod clock;
 pub(crate) mod postgres;
-pub mod postgres;
+mod required;
 
-/// Whether `HALO_SYNC_REQUIRE` (a comma list) names this part: then a skip is a failure.
-pub(crate) fn required(part: &str) -> bool {
-    std::env::var("HALO_SYNC_REQUIRE").is_ok_and(|list| list.split(',').any(|name| name.trim() == part))
-}
+pub(crate) use required::required;
