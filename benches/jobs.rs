@@ -23,13 +23,15 @@ use halo_sync::jobs::{JobContext, JobHandler, Runtime, RuntimeHandle};
 use halo_sync::store::{JobStore, JobsSignal, OpenMode, StoreConfig, Target, postgres, sqlite};
 use tokio::sync::mpsc;
 
-#[path = "../tests/it/support/mod.rs"]
+#[path = "common/support.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the tests' helpers; a benchmark needs some of them")]
 mod support;
 
 /// What the project is held to.
 const JOBS_PER_SECOND: f64 = 10_000.0;
 const START_P99_MS: f64 = 100.0;
+/// Jobs that run at once. A claim takes half of them at a time, so that this is also the size of the commits.
+const SLOTS: usize = 256;
 const LATENCY_PUSHES: usize = 500;
 const BACKLOG_OF_OTHERS: usize = 100_000;
 
@@ -64,7 +66,7 @@ async fn start(
     let runtime = Runtime::builder(Arc::clone(store), Arc::new(SystemClock))
         .register(Arc::new(Noop(sender)))
         .signal(signal.clone())
-        .concurrency(64)
+        .concurrency(SLOTS)
         .sole_process(true)
         .start()
         .await

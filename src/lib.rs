@@ -21,6 +21,8 @@
 //! | [`telemetry`] | logs, metrics, their names |
 //! | [`clock`] | time as a parameter |
 
+#![expect(clippy::duplicate_mod, reason = "units and glue of the store are compiled once for each driver")]
+
 pub mod clock;
 pub mod commands;
 pub mod config;

@@ -9,14 +9,15 @@ use connector_sdk::Timestamp;
 
 use crate::derive;
 use crate::domain::OrgId;
-use crate::domain::runs::RunStatus;
+use crate::domain::jobs::{JobState, JobSummary};
+use crate::domain::runs::{RunStatus, SyncRun};
 use crate::jobs::{Runtime, RuntimeBuilder, Scan};
 use crate::recompute::Recompute;
 use crate::service::Services;
 use crate::store::{JobStore, JobsSignal, Result, Store};
 use crate::sync::run::{RunHandler, RunLimits};
 use crate::sync::scheduled::ScheduledHandler;
-use crate::sync::start::run_job;
+use crate::sync::start::{RUN_JOB, run_job};
 use crate::webhooks::process::{ProcessHandler, process_job};
 
 /// How long finished deliveries are kept: longer than any provider retries, so that a late duplicate is
@@ -128,7 +129,8 @@ impl Scan for Turned {
     }
 }
 
-/// Runs that say that they are at work and have no job: the process died between the two rows.
+/// Runs that say that they are at work and have no job: the process died between the two rows, or the job
+/// gave up in a way that it could not record (it panicked each time).
 struct StaleRuns {
     store: Arc<dyn Store>,
 }
@@ -136,14 +138,33 @@ struct StaleRuns {
 impl StaleRuns {
     async fn of_org(&self, org: &OrgId, now: Timestamp) -> Result<u64> {
         let running = self.store.list_runs(org, None, Some(RunStatus::Running), SCAN_ROWS).await?;
-        let old: Vec<_> = running.iter().filter(|run| run.started_at < now - MISSED).collect();
-        // The key of deduplication makes this nothing where a job waits; where one runs, the one that then
-        // waits behind it finds the run finished.
-        let jobs = old.iter().map(|run| run_job(org, &run.connection_id, &run.id, now)).collect();
-        if !old.is_empty() {
-            self.store.push_jobs(jobs).await?;
+        let mut found = 0;
+        for mut run in running.into_iter().filter(|run| run.started_at < now - MISSED) {
+            if self.has_job(org, &run, &[JobState::Ready, JobState::Running]).await? {
+                continue;
+            }
+            found += 1;
+            if self.has_job(org, &run, &[JobState::Dead]).await? {
+                run.status = RunStatus::Failed;
+                run.error = Some("its job gave up: halo-sync jobs list --state dead".to_owned());
+                run.finished_at = Some(now);
+                self.store.put_run(org, &run).await?;
+            } else {
+                self.store.push_jobs(vec![run_job(org, &run.connection_id, &run.id, now)]).await?;
+            }
         }
-        Ok(old.len() as u64)
+        Ok(found)
+    }
+
+    async fn has_job(&self, org: &OrgId, run: &SyncRun, states: &[JobState]) -> Result<bool> {
+        for state in states {
+            let jobs = self.store.list_jobs(Some(org), Some(*state), SCAN_ROWS).await?;
+            let of_run = |job: &JobSummary| job.kind == RUN_JOB && job.args["run"] == run.id.as_str();
+            if jobs.iter().any(of_run) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

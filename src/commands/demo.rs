@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::host::{Access, Host};
-use super::running::{Running, Scratch};
+use super::running::{Running, Scratch, StopRequests};
 use super::{App, CommandError, ExitCode, diff, sync};
 use crate::config::Loaded;
 use crate::context::{CompanyDoc, MergeOptions, RenderOptions, Request as Asked, UserDoc, merge, render};
@@ -51,7 +51,14 @@ pub(super) async fn run(app: &App, mut loaded: Loaded, metrics: Metrics) -> Resu
         demo.company_id
     ));
     let running = Running::start(app, host, metrics, true).await?;
-    let shown = show(app, &running, &sandbox, &demo).await;
+    let mut requests = StopRequests::new()?;
+    let shown = tokio::select! {
+        shown = show(app, &running, &sandbox, &demo) => shown,
+        () = requests.next() => {
+            running.stop(app).await;
+            return Ok(ExitCode::Ok);
+        }
+    };
     if let Err(error) = shown {
         running.stop(app).await;
         return Err(error);

@@ -4,7 +4,7 @@
 //! [`service::Request`](crate::service::Request): carried out here when the database is free, sent to the
 //! process that holds it otherwise.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ impl Host {
             migrate: config.database.migrate,
             max_connections: config.database.max_connections,
         };
+        make_private(&loaded.config.data.dir)?;
+        make_private(&data_dir(&loaded))?;
         let open = |mode| store::open(&settings, mode, app.clock.clone());
         let (store, writes) = match access {
             Access::Read if !on_postgres => match open(OpenMode::ReadOnly).await {
@@ -177,6 +179,25 @@ pub(super) fn data_dir(loaded: &Loaded) -> PathBuf {
         },
         _ => loaded.config.data.dir.clone(),
     }
+}
+
+/// Makes a folder that holds customers' data and a key: for its owner only. One that is there stays as it is.
+fn make_private(dir: &Path) -> Result<(), CommandError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(dir).map_err(|e| {
+        CommandError::new(ExitCode::Failed, "data_dir", format!("cannot make the folder {}", dir.display()))
+            .why(e.to_string())
+            .try_this("choose another with --data-dir DIR")
+    })
 }
 
 fn database_exists(loaded: &Loaded) -> bool {

@@ -24,6 +24,8 @@ pub(super) struct Running {
     worker: Option<RuntimeHandle>,
     http: Option<JoinHandle<usize>>,
     stop: CancellationToken,
+    /// From before the first answer: whoever sees the process ready may ask it to stop.
+    requests: StopRequests,
     _control: Option<ControlListener>,
 }
 
@@ -35,6 +37,7 @@ impl Running {
         metrics: Metrics,
         with_worker: bool,
     ) -> Result<Self, CommandError> {
+        let requests = StopRequests::new()?;
         let config = &host.loaded.config;
         let listener = TcpListener::bind(config.server.listen)
             .await
@@ -65,11 +68,12 @@ impl Running {
             metrics,
         });
         let http = tokio::spawn(http::server::serve(listener, router, limits, stop.clone()));
-        Ok(Self { address: Some(address), host, worker, http: Some(http), stop, _control: control })
+        Ok(Self { address: Some(address), host, worker, http: Some(http), stop, requests, _control: control })
     }
 
     /// Starts a worker alone.
     pub(super) async fn worker(app: &App, host: Host) -> Result<Self, CommandError> {
+        let requests = StopRequests::new()?;
         let stop = CancellationToken::new();
         let control = match host.on_postgres() {
             true => None,
@@ -80,7 +84,7 @@ impl Running {
             ),
         };
         let worker = Some(host.start_worker(app).await?);
-        Ok(Self { address: None, host, worker, http: None, stop, _control: control })
+        Ok(Self { address: None, host, worker, http: None, stop, requests, _control: control })
     }
 
     /// The runtime, where jobs are worked off in this process.
@@ -89,13 +93,14 @@ impl Running {
     }
 
     /// Runs until the process is asked to stop, then stops gracefully; a second request ends it at once.
-    pub(super) async fn until_stopped(self, app: &App) -> Result<ExitCode, CommandError> {
-        let mut requests = StopRequests::new()?;
-        requests.next().await;
+    pub(super) async fn until_stopped(mut self, app: &App) -> Result<ExitCode, CommandError> {
+        self.requests.next().await;
         app.out.note("Stopping: running work reaches a checkpoint. Ctrl-C again stops at once.");
+        // One that hears what comes from now on.
+        let mut again = StopRequests::new()?;
         tokio::select! {
             () = self.stop(app) => Ok(ExitCode::Ok),
-            () = requests.next() => {
+            () = again.next() => {
                 Err(CommandError::new(ExitCode::Interrupted, "interrupted", "stopped at once; the next start goes on from the last committed work"))
             }
         }
@@ -120,24 +125,31 @@ impl Running {
     }
 }
 
-/// Ctrl-C and SIGTERM.
-struct StopRequests {
+/// Ctrl-C and SIGTERM. From the moment that this is made they no longer end the process by themselves; what
+/// comes before [`StopRequests::next`] is called is kept for it.
+pub(super) struct StopRequests {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
 impl StopRequests {
-    fn new() -> Result<Self, CommandError> {
+    pub(super) fn new() -> Result<Self, CommandError> {
+        #[cfg(unix)]
+        use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            #[cfg(unix)]
+            terminate: signal(SignalKind::terminate())?,
         })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         #[cfg(unix)]
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
         #[cfg(not(unix))]

@@ -274,6 +274,16 @@ impl<'a> Fields<'a> {
                 }
             }
         }
+        // What derivation writes as an amount is one; the same text from anybody else is a text.
+        for &base in MONEY_FIELDS {
+            if let Some(field) = self.by_key.get_mut(base)
+                && field.rank == Rank::Synced
+                && let FieldValue::Json(Value::String(text)) = field.value
+                && let Some(money) = Money::from_text(text)
+            {
+                field.value = FieldValue::Money(money);
+            }
+        }
         // A currency is part of its amounts, not a trait.
         for &base in MONEY_FIELDS {
             if text(own_currency(base)).is_some_and(|currency| Money::new(0, currency).is_some()) {

@@ -3,14 +3,7 @@
 use serde::Serialize;
 use serde_json::Number;
 
-/// Currencies whose minor unit is the major unit (ISO 4217; `docs/prompt-format.md` lists them).
-const NO_DECIMALS: &[&str] = &[
-    "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF",
-    "XPF",
-];
-
-/// Currencies of a thousand minor units (ISO 4217).
-const THREE_DECIMALS: &[&str] = &["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"];
+use crate::domain::currency;
 
 /// An amount in minor units, as the billing tool writes them, and its currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -66,15 +59,16 @@ impl Money {
         Some(money)
     }
 
+    /// Reads an amount exactly as [`Display`](std::fmt::Display) writes it (`299.00 USD`), and nothing else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (amount, currency) = text.rsplit_once(' ')?;
+        let digits: String = amount.chars().filter(|c| *c != '.').collect();
+        let money = Self::new(digits.parse().ok()?, currency)?;
+        (money.to_string() == text).then_some(money)
+    }
+
     fn decimals(&self) -> usize {
-        let is = |list: &[&str]| list.iter().any(|code| code.as_bytes() == self.currency);
-        if is(NO_DECIMALS) {
-            0
-        } else if is(THREE_DECIMALS) {
-            3
-        } else {
-            2
-        }
+        std::str::from_utf8(&self.currency).map_or(2, currency::exponent) as usize
     }
 }
 
@@ -96,6 +90,26 @@ impl std::fmt::Display for Money {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_back_as_written_and_no_other_way() {
+        for text in ["299.00 USD", "29900 JPY", "-0.05 EUR", "0.000 KWD"] {
+            assert_eq!(Money::from_text(text).map(|m| m.to_string()).as_deref(), Some(text));
+        }
+        for text in [
+            "299 USD",
+            "299.0 USD",
+            "299.00 usd",
+            "+299.00 USD",
+            " 299.00 USD",
+            "2.9900 USD",
+            "USD",
+            "",
+            "x USD",
+        ] {
+            assert_eq!(Money::from_text(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn printed_with_the_decimals_of_the_currency() {

@@ -2,21 +2,10 @@
 
 use connector_sdk::facts::Decimal;
 
+pub use crate::domain::currency::exponent;
+
 use super::exact::Exact;
 use super::settings::Settings;
-
-/// Decimal places of a currency's minor unit, as payment providers write amounts.
-///
-/// Source: R6, which follows Stripe's list of zero- and three-decimal currencies. ISK and UGX are written
-/// with two places although they have no smaller coin.
-pub fn exponent(currency: &str) -> u32 {
-    match currency {
-        "bif" | "clp" | "djf" | "gnf" | "jpy" | "kmf" | "krw" | "mga" | "pyg" | "rwf" | "vnd" | "vuv"
-        | "xaf" | "xof" | "xpf" => 0,
-        "bhd" | "jod" | "kwd" | "omr" | "tnd" => 3,
-        _ => 2,
-    }
-}
 
 fn power(places: u32) -> Exact {
     Exact::from(10i128.pow(places))

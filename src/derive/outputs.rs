@@ -111,12 +111,16 @@ pub fn outputs(derivation: &Derivation) -> DerivedFields {
     }
 }
 
-/// A subscription without what is not known about it.
+/// A subscription without what is not known about it. A list's item is called by its `label`: the plan.
 fn entry(state: &super::SubscriptionState) -> Value {
     match serde_json::to_value(state) {
-        Ok(Value::Object(members)) => {
-            Value::Object(members.into_iter().filter(|(_, value)| !value.is_null()).collect())
-        }
+        Ok(Value::Object(members)) => Value::Object(
+            members
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(key, value)| if key == "plan" { ("label".to_owned(), value) } else { (key, value) })
+                .collect(),
+        ),
         _ => Value::Null,
     }
 }

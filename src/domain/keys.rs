@@ -7,22 +7,18 @@ use unicode_normalization::UnicodeNormalization;
 ///
 /// | kind | form |
 /// | --- | --- |
-/// | `external_id` | trimmed |
 /// | `domain` | see [`domain`] |
-/// | `email` | trimmed, lower case |
 /// | `name` | NFKC, lower case, single spaces |
-/// | `field:…` | trimmed; an e-mail address in lower case |
+/// | `external_id`, `email`, `field:…` | trimmed, lower case |
 pub fn normalise(kind: &str, value: &str) -> Option<String> {
     let text = value.trim();
     let form = match kind {
         "domain" => return domain(text),
-        "email" => text.to_lowercase(),
         "name" => {
             let folded: String = text.nfkc().collect::<String>().to_lowercase();
             folded.split_whitespace().collect::<Vec<_>>().join(" ")
         }
-        _ if kind.starts_with("field:") && text.contains('@') => text.to_lowercase(),
-        _ => text.to_owned(),
+        _ => text.to_lowercase(),
     };
     (!form.is_empty()).then_some(form)
 }
@@ -79,7 +75,7 @@ mod tests {
     fn other_kinds() {
         assert_eq!(normalise("name", "  ＡＣＭＥ\t Corp "), Some("acme corp".into()));
         assert_eq!(normalise("email", " Jane@Acme.COM "), Some("jane@acme.com".into()));
-        assert_eq!(normalise("field:stripe_id", " cus_AbC "), Some("cus_AbC".into()));
+        assert_eq!(normalise("field:stripe_id", " cus_AbC "), Some("cus_abc".into()));
         assert_eq!(normalise("field:billing_email", "Jane@Acme.com"), Some("jane@acme.com".into()));
         assert_eq!(normalise("external_id", "  "), None);
     }

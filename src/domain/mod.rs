@@ -3,6 +3,7 @@
 pub mod companies;
 pub mod connections;
 pub mod context_entry;
+pub mod currency;
 pub mod ids;
 pub mod jobs;
 pub mod keys;

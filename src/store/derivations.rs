@@ -172,7 +172,7 @@ pub trait DerivationStore {
         limit: i64,
     ) -> Result<Vec<FieldChange>>;
 
-    /// Organisations with dirty companies marked before `before`, for reconcile.
+    /// Organisations with dirty companies marked before `before` and no job that looks at them, for reconcile.
     async fn list_orgs_with_dirty(&self, before: Timestamp) -> Result<Vec<OrgId>>;
 
     /// Marks companies whose `next_turn` has come (across organisations); answers how many, at most `limit`.

@@ -8,6 +8,9 @@ use super::Result;
 use crate::domain::jobs::NewJob;
 use crate::domain::{ConnectionId, DeliveryId, OrgId};
 
+/// The kind of the job that applies a connection's pending deliveries.
+pub const PROCESS_KIND: &str = "webhooks.process";
+
 /// A verified delivery to be stored.
 #[derive(Debug, Clone)]
 pub struct NewDelivery {
@@ -75,7 +78,7 @@ pub trait InboxStore {
         limit: i64,
     ) -> Result<Vec<Delivery>>;
 
-    /// Connections with pending deliveries older than `before`, for reconcile.
+    /// Connections with pending deliveries older than `before` and no job that looks at them, for reconcile.
     async fn list_stalled_inboxes(&self, before: Timestamp) -> Result<Vec<(OrgId, ConnectionId)>>;
 
     /// Deliveries, newest first.

@@ -58,7 +58,6 @@ pub mod inbox;
 pub mod jobs;
 pub mod mirror;
 mod open;
-#[expect(clippy::duplicate_mod, reason = "the units are written once and compiled once for each driver")]
 pub mod postgres;
 pub mod settings;
 mod signal;

@@ -27,7 +27,7 @@ use crate::sync::ingest;
 use crate::sync::providers::{ConnectionSettings, Providers};
 
 /// The kind of this job.
-pub const PROCESS_JOB: &str = "webhooks.process";
+pub use crate::store::inbox::PROCESS_KIND as PROCESS_JOB;
 
 /// Deliveries in one batch.
 const BATCH: i64 = 100;

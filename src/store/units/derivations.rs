@@ -14,7 +14,7 @@ use crate::domain::jobs::Fence;
 use crate::domain::{CompanyId, OrgId, Rank};
 use crate::store::Result;
 use crate::store::convert::{clean, from_json, json_list, time, to_json, us};
-use crate::store::derivations::{DerivationCommit, DerivationWrite, FieldChange};
+use crate::store::derivations::{DERIVE_KIND, DerivationCommit, DerivationWrite, FieldChange};
 use crate::store::traits::{self, outranked};
 
 statements! {
@@ -29,7 +29,11 @@ statements! {
     LIST_CHANGES = "SELECT field, old_value, new_value, changed_at, cause FROM field_changes
         WHERE org_id = $1 AND company_id = $2 AND ($3 = '' OR field = $3) ORDER BY changed_at DESC, id DESC LIMIT $4";
     ANY_DIRTY = "SELECT CAST(1 AS BIGINT) FROM dirty_companies WHERE org_id = $1 LIMIT 1";
-    ORGS_WITH_DIRTY = "SELECT DISTINCT org_id FROM dirty_companies WHERE marked_at < $1 ORDER BY org_id";
+    // Where the derive job waits or runs, nothing was missed: it is not to be hastened.
+    ORGS_WITH_DIRTY = "SELECT DISTINCT d.org_id FROM dirty_companies d
+        WHERE d.marked_at < $1
+            AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.org_id = d.org_id AND j.kind = $2)
+        ORDER BY d.org_id";
     DUE_TURNS = "SELECT org_id, company_id FROM company_turns WHERE next_turn_at <= $1
         ORDER BY next_turn_at, company_id LIMIT $2";
     TAKE_TURN = concat!("DELETE FROM company_turns WHERE org_id = $1 AND next_turn_at <= $2 AND company_id", in_list!("$3"));
@@ -174,9 +178,11 @@ fn apply<'a>(
         match entry {
             Some(entry) => {
                 company.context.insert(key.clone(), entry.clone());
+                company.provenance.insert(format!("context.{key}"), from.clone());
             }
             None => {
                 company.context.remove(key);
+                company.provenance.remove(&format!("context.{key}"));
             }
         }
     }
@@ -347,7 +353,8 @@ pub(crate) async fn list_field_changes(
 }
 
 pub(crate) async fn list_orgs_with_dirty(c: &mut Conn, before: Timestamp) -> Result<Vec<OrgId>> {
-    let ids: Vec<String> = sqlx::query_scalar(ORGS_WITH_DIRTY).bind(us(before)).fetch_all(c).await?;
+    let ids: Vec<String> =
+        sqlx::query_scalar(ORGS_WITH_DIRTY).bind(us(before)).bind(DERIVE_KIND).fetch_all(c).await?;
     Ok(ids.into_iter().map(OrgId).collect())
 }
 

@@ -40,13 +40,12 @@ pub(crate) fn note(marks: &mut Marks, reason: &str, company: &str) {
     }
 }
 
-/// Writes the marks and pushes the organisation's derive job, due at once. Answers how many companies were
-/// marked.
+/// Writes the marks and pushes the organisation's derive job. Answers how many companies were marked.
 pub(crate) async fn mark(c: &mut Conn, org: &OrgId, marks: &Marks, at: Timestamp) -> Result<i64> {
     mark_for(c, org, marks, at, at).await
 }
 
-/// As [`mark`], with the derive job due at `derive_at`.
+/// As [`mark`], with the time from which the derive job may run.
 pub(crate) async fn mark_for(
     c: &mut Conn,
     org: &OrgId,
@@ -68,20 +67,19 @@ pub(crate) async fn mark_for(
             .execute(&mut *c)
             .await?;
     }
-    push_derive(c, org, derive_at, at).await?;
+    push_derive(c, org, at, derive_at).await?;
     Ok(i64::try_from(distinct.len()).unwrap_or(i64::MAX))
 }
 
-/// Pushes the job that derives an organisation's dirty companies; one waits at most, until the earliest of
-/// the instants that were asked for.
-pub(crate) async fn push_derive(c: &mut Conn, org: &OrgId, due: Timestamp, at: Timestamp) -> Result<()> {
+/// Pushes the job that derives an organisation's dirty companies; one waits at most.
+pub(crate) async fn push_derive(c: &mut Conn, org: &OrgId, at: Timestamp, run_at: Timestamp) -> Result<()> {
     let job = NewJob {
         kind: DERIVE_KIND,
         org_id: org.clone(),
         connection_id: None,
         dedupe_key: Some(format!("derive:{org}")),
         args: json!({}),
-        run_at: due,
+        run_at,
         priority: 0,
         max_attempts: 10,
     };

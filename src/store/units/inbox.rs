@@ -10,7 +10,7 @@ use crate::domain::jobs::NewJob;
 use crate::domain::{ConnectionId, DeliveryId, OrgId};
 use crate::store::Result;
 use crate::store::convert::{clean, time, us};
-use crate::store::inbox::{Accepted, Delivery, NewDelivery};
+use crate::store::inbox::{Accepted, Delivery, NewDelivery, PROCESS_KIND};
 
 statements! {
     // A statement of its own: the batch of pending deliveries is claimed by nobody, its job is.
@@ -19,10 +19,14 @@ statements! {
             SELECT id FROM deliveries WHERE org_id = $1 AND connection_id = $2 AND state = 'pending'
             ORDER BY received_at, id LIMIT $3)
         RETURNING id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at";
-    // Only where the job would do something: others wait for a person.
+    // Only where the job would do something (others wait for a person), and where none of the connection waits or
+    // runs: it may be waiting for the provider, and is not to be hastened.
     STALLED = "SELECT DISTINCT d.org_id, d.connection_id FROM deliveries d
         JOIN connections c ON c.id = d.connection_id AND c.status = 'active'
-        WHERE d.state = 'pending' AND d.received_at < $1 ORDER BY d.org_id, d.connection_id";
+        WHERE d.state = 'pending' AND d.received_at < $1
+            AND NOT EXISTS (SELECT 1 FROM jobs j
+                WHERE j.org_id = d.org_id AND j.connection_id = d.connection_id AND j.kind = $2)
+        ORDER BY d.org_id, d.connection_id";
     LIST = "SELECT id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at
         FROM deliveries
         WHERE org_id = $1 AND ($2 = '' OR connection_id = $2) AND ($3 = '' OR state = $3)
@@ -124,7 +128,8 @@ pub(crate) async fn list_stalled_inboxes(
     c: &mut Conn,
     before: Timestamp,
 ) -> Result<Vec<(OrgId, ConnectionId)>> {
-    let rows: Vec<(String, String)> = sqlx::query_as(STALLED).bind(us(before)).fetch_all(c).await?;
+    let rows: Vec<(String, String)> =
+        sqlx::query_as(STALLED).bind(us(before)).bind(PROCESS_KIND).fetch_all(c).await?;
     Ok(rows.into_iter().map(|(org, connection)| (org.into(), connection.into())).collect())
 }
 

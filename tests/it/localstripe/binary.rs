@@ -106,7 +106,7 @@ impl Program {
         serving
     }
 
-    /// Companies as they are stored, by their number: names are not unique.
+    /// Companies as they are stored.
     fn companies(&self) -> Vec<Value> {
         self.ask(&["companies", "list", "--limit", "500"])
     }
@@ -317,8 +317,9 @@ fn a_refused_key_leaves_nothing_behind() {
     let server = Server::start(&parts, Kind::Compat);
     let program = Program::new();
     let key = program.secret("api-key", "rk_test_refused");
-    let mut command = program.command(&["connect", "stripe", "--api-key-file"]);
-    let output = command.arg(&key).args(["--base-url", &server.base(), "--json"]).output().unwrap();
+    let base = server.base();
+    let args = ["connect", "stripe", "--api-key-file", key.to_str().unwrap(), "--base-url", &base, "--json"];
+    let output = program.command(&args).output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(!String::from_utf8_lossy(&output.stderr).contains("rk_test_refused"), "{output:?}");
     assert!(program.ask(&["connections", "list"]).is_empty());

@@ -41,6 +41,8 @@ async fn a_mark_made_meanwhile_survives(store: &dyn Store) {
     store.mark_dirty(&org(), &["cmp_none".into()], "x", at(5)).await.unwrap();
     assert!(store.list_orgs_with_dirty(at(1_000)).await.unwrap().is_empty());
     store.mark_dirty(&org(), &[id], "x", at(6)).await.unwrap();
+    assert!(store.list_orgs_with_dirty(at(7)).await.unwrap().is_empty(), "the derive job waits");
+    finish(store, claim(store).await).await;
     assert_eq!(store.list_orgs_with_dirty(at(7)).await.unwrap(), vec![org()]);
     assert!(store.list_orgs_with_dirty(at(6)).await.unwrap().is_empty());
 }

@@ -2,7 +2,6 @@
 
 use halo_sync::domain::jobs::{Fence, NewJob};
 use halo_sync::store::inbox::{Accepted, NewDelivery};
-use halo_sync::store::jobs::{Claim, Take};
 use halo_sync::store::mirror::DeliveryDone;
 use halo_sync::store::{Store, StoreError};
 use serde_json::json;
@@ -33,19 +32,6 @@ fn job() -> NewJob {
     }
 }
 
-async fn claim(store: &dyn Store) -> Vec<halo_sync::domain::jobs::ClaimedJob> {
-    let claim = Claim {
-        worker: "w".into(),
-        limit: 10,
-        now: at(1_000_000),
-        lease_until: at(9_000_000),
-        kinds: vec![],
-        ahead: vec![],
-        take: Take::Healthy,
-    };
-    store.claim_jobs(claim).await.unwrap().jobs
-}
-
 async fn an_event_is_stored_once_and_wakes_one_job(store: &dyn Store) {
     connected(store).await;
     let twice = vec![delivery("evt_1", 1), delivery("evt_1", 1), delivery("evt_2", 1)];
@@ -56,11 +42,15 @@ async fn an_event_is_stored_once_and_wakes_one_job(store: &dyn Store) {
     let mut other = delivery("evt_1", 3);
     other.connection_id = "con_2".into();
     assert!(matches!(store.accept_deliveries(vec![other], job()).await.unwrap()[..], [Accepted::New(_)]));
-    assert_eq!(claim(store).await.len(), 1);
+    let claimed = claim(store).await;
+    assert_eq!(claimed.len(), 1);
     let pending = store.load_pending_deliveries(&org(), &con(), 10).await.unwrap();
     assert_eq!(pending.iter().map(|d| d.event_id.as_str()).collect::<Vec<_>>(), ["evt_1", "evt_2"]);
     assert_eq!(pending[0].body, delivery("evt_1", 1).body);
     assert_eq!(store.load_pending_deliveries(&org(), &con(), 1).await.unwrap()[0].attempts, 2);
+    // The job that was claimed above still runs: it may be waiting for the provider.
+    assert_eq!(store.list_stalled_inboxes(at(3)).await.unwrap(), vec![]);
+    finish(store, claimed).await;
     assert_eq!(store.list_stalled_inboxes(at(3)).await.unwrap(), vec![(org(), con())]);
 }
 

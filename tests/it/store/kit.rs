@@ -4,34 +4,36 @@ use std::collections::BTreeMap;
 
 use connector_sdk::{Cursor, Partition, RecordKey};
 use halo_sync::domain::companies::TraitPatch;
+use halo_sync::domain::jobs::{ClaimedJob, Finished, JobOutcome};
 use halo_sync::domain::{CompanyId, ConnectionId, OrgId, Rank};
 use halo_sync::store::Store;
 use halo_sync::store::identity::{LinkCandidate, Lookup, NewCompany, PartyObserved, WriteSource};
+use halo_sync::store::jobs::{Claim, Take};
 use halo_sync::store::mirror::{Checkpoint, IngestCommit, Ingested, MirrorWrite};
 use serde_json::{Value, json};
 
-pub use super::settings::{at, connection};
+pub(crate) use super::settings::{at, connection};
 
-pub fn org() -> OrgId {
+pub(crate) fn org() -> OrgId {
     OrgId::default_org()
 }
 
-pub fn con() -> ConnectionId {
+pub(crate) fn con() -> ConnectionId {
     "con_1".into()
 }
 
 /// A store with one connection, `con_1`.
-pub async fn connected(store: &dyn Store) {
+pub(crate) async fn connected(store: &dyn Store) {
     store.put_connection(&connection(&org(), "con_1", "stripe"), &[]).await.unwrap();
 }
 
-pub fn key(text: &str) -> RecordKey {
+pub(crate) fn key(text: &str) -> RecordKey {
     let (stream, id) = text.split_once('/').unwrap();
     RecordKey::new(stream, id)
 }
 
 /// A record whose payload, hash and facts are `version`.
-pub fn record(name: &str, party: Option<&str>, refs: &[&str], version: &str) -> MirrorWrite {
+pub(crate) fn record(name: &str, party: Option<&str>, refs: &[&str], version: &str) -> MirrorWrite {
     MirrorWrite {
         key: key(name),
         payload: json!({ "v": version }).to_string(),
@@ -43,7 +45,7 @@ pub fn record(name: &str, party: Option<&str>, refs: &[&str], version: &str) -> 
     }
 }
 
-pub fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
+pub(crate) fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
     IngestCommit {
         connection_id: con(),
         run_id: None,
@@ -63,11 +65,11 @@ pub fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
     }
 }
 
-pub async fn ingest(store: &dyn Store, commit: IngestCommit) -> Ingested {
+pub(crate) async fn ingest(store: &dyn Store, commit: IngestCommit) -> Ingested {
     store.commit_ingest(&org(), commit).await.unwrap()
 }
 
-pub fn party(name: &str, candidates: &[(&'static str, &str, &str)], create: bool) -> PartyObserved {
+pub(crate) fn party(name: &str, candidates: &[(&'static str, &str, &str)], create: bool) -> PartyObserved {
     PartyObserved {
         party: key(name),
         label: Some(name.to_owned()),
@@ -88,33 +90,33 @@ pub fn party(name: &str, candidates: &[(&'static str, &str, &str)], create: bool
 }
 
 /// Commits a customer with its party.
-pub async fn customer(store: &dyn Store, seq: i64, party: PartyObserved) -> Ingested {
+pub(crate) async fn customer(store: &dyn Store, seq: i64, party: PartyObserved) -> Ingested {
     let name = party.party.to_string();
     let mut commit = commit(seq, vec![record(&name, Some(&name), &[], &format!("v{seq}"))]);
     commit.parties = vec![party];
     ingest(store, commit).await
 }
 
-pub fn from(rank: Rank, us: i64) -> WriteSource {
+pub(crate) fn from(rank: Rank, us: i64) -> WriteSource {
     let source = if rank == Rank::Manual { "manual" } else { "sdk" };
     WriteSource { rank, source: source.to_owned(), at: at(us) }
 }
 
-pub fn traits(value: Value) -> TraitPatch {
+pub(crate) fn traits(value: Value) -> TraitPatch {
     let Value::Object(traits) = value else { panic!("an object") };
     TraitPatch { traits, context: BTreeMap::new() }
 }
 
-pub fn external(id: &str) -> Lookup {
+pub(crate) fn external(id: &str) -> Lookup {
     Lookup::External(id.to_owned())
 }
 
-pub async fn company(store: &dyn Store, id: &str, values: Value, us: i64) -> CompanyId {
+pub(crate) async fn company(store: &dyn Store, id: &str, values: Value, us: i64) -> CompanyId {
     store.put_company(&org(), &external(id), &traits(values), &from(Rank::Server, us)).await.unwrap().id
 }
 
 /// Dirty companies with their reasons, cleared.
-pub async fn take_dirty(store: &dyn Store) -> Vec<(String, Vec<String>)> {
+pub(crate) async fn take_dirty(store: &dyn Store) -> Vec<(String, Vec<String>)> {
     use halo_sync::store::derivations::DerivationCommit;
     let inputs = store.load_dirty_inputs(&org(), 10_000).await.unwrap();
     let mut taken = Vec::new();
@@ -133,11 +135,11 @@ pub async fn take_dirty(store: &dyn Store) -> Vec<(String, Vec<String>)> {
     taken
 }
 
-pub fn partition(id: &str) -> (Partition, Option<Cursor>) {
+pub(crate) fn partition(id: &str) -> (Partition, Option<Cursor>) {
     (Partition { id: id.to_owned(), spec: "{}".to_owned() }, None)
 }
 
-pub fn checkpoint(stream: &str, id: &str, generation: i64, caught_up: bool) -> Checkpoint {
+pub(crate) fn checkpoint(stream: &str, id: &str, generation: i64, caught_up: bool) -> Checkpoint {
     Checkpoint {
         stream: stream.to_owned(),
         partition: Partition { id: id.to_owned(), spec: "{}".to_owned() },
@@ -148,4 +150,30 @@ pub fn checkpoint(stream: &str, id: &str, generation: i64, caught_up: bool) -> C
         total: None,
         updated_at: at(1),
     }
+}
+
+/// Claims every due job.
+pub(crate) async fn claim(store: &dyn Store) -> Vec<ClaimedJob> {
+    let claim = Claim {
+        worker: "w".into(),
+        limit: 10,
+        now: at(1_000_000),
+        lease_until: at(9_000_000),
+        kinds: vec![],
+        ahead: vec![],
+        take: Take::Healthy,
+    };
+    store.claim_jobs(claim).await.unwrap().jobs
+}
+
+/// Records claimed jobs as done.
+pub(crate) async fn finish(store: &dyn Store, jobs: Vec<ClaimedJob>) {
+    let done = |job: ClaimedJob| Finished {
+        fence: job.fence,
+        outcome: JobOutcome::Done,
+        started_at: at(1_000_000),
+        finished_at: at(1_000_001),
+        next_run_at: None,
+    };
+    store.record_outcomes(jobs.into_iter().map(done).collect()).await.unwrap();
 }

@@ -43,13 +43,13 @@ mod tenancy;
 mod unchanged;
 
 /// An SQLite store in a folder of its own.
-pub struct SqliteBench {
-    pub engine: Arc<sqlite::Engine>,
-    pub folder: tempfile::TempDir,
+pub(crate) struct SqliteBench {
+    pub(crate) engine: Arc<sqlite::Engine>,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl SqliteBench {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let engine = open_sqlite(&folder.path().join("halo.db"), OpenMode::Exclusive).await.unwrap();
         Self { engine, folder }
@@ -57,7 +57,7 @@ impl SqliteBench {
 }
 
 /// Opens an SQLite file with a test clock.
-pub async fn open_sqlite(
+pub(crate) async fn open_sqlite(
     path: &std::path::Path,
     mode: OpenMode,
 ) -> halo_sync::store::Result<Arc<sqlite::Engine>> {

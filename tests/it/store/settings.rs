@@ -7,11 +7,11 @@ use halo_sync::store::settings::SealedSecret;
 use halo_sync::store::{SettingsStore, StoreError};
 use serde_json::json;
 
-pub fn at(us: i64) -> Timestamp {
+pub(crate) fn at(us: i64) -> Timestamp {
     Timestamp::from_timestamp_micros(1_767_225_600_000_000 + us).unwrap()
 }
 
-pub fn connection(org: &OrgId, id: &str, name: &str) -> Connection {
+pub(crate) fn connection(org: &OrgId, id: &str, name: &str) -> Connection {
     Connection {
         id: id.into(),
         org_id: org.clone(),

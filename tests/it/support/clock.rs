@@ -7,7 +7,7 @@ use connector_sdk::{Clock, Timestamp};
 
 /// Starts at 2026-01-01T00:00:00Z.
 #[derive(Debug, Clone)]
-pub struct TestClock(Arc<AtomicI64>);
+pub(crate) struct TestClock(Arc<AtomicI64>);
 
 impl Default for TestClock {
     fn default() -> Self {
@@ -17,7 +17,7 @@ impl Default for TestClock {
 
 impl TestClock {
     /// Moves by that many microseconds.
-    pub fn advance_us(&self, us: i64) {
+    pub(crate) fn advance_us(&self, us: i64) {
         self.0.fetch_add(us, Ordering::SeqCst);
     }
 }

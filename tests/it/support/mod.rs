@@ -1,10 +1,8 @@
 //! What several test modules need.
 
-pub mod app;
-pub mod clock;
-pub mod postgres;
+pub(crate) mod app;
+pub(crate) mod clock;
+pub(crate) mod postgres;
+mod required;
 
-/// Whether `HALO_SYNC_REQUIRE` (a comma list) names this part: then a skip is a failure.
-pub fn required(part: &str) -> bool {
-    std::env::var("HALO_SYNC_REQUIRE").is_ok_and(|list| list.split(',').any(|name| name.trim() == part))
-}
+pub(crate) use required::required;

@@ -124,8 +124,8 @@ fn cluster() -> Option<&'static Cluster> {
 }
 
 /// A database of its own, dropped by [`Database::drop_it`].
-pub struct Database {
-    pub url: String,
+pub(crate) struct Database {
+    pub(crate) url: String,
     name: String,
 }
 
@@ -147,12 +147,12 @@ impl Database {
     }
 
     /// An empty database, not migrated.
-    pub async fn empty() -> Option<Self> {
+    pub(crate) async fn empty() -> Option<Self> {
         Self::create(None).await
     }
 
     /// A migrated database.
-    pub async fn migrated() -> Option<Self> {
+    pub(crate) async fn migrated() -> Option<Self> {
         cluster()?;
         let template = TEMPLATE
             .get_or_init(|| async {
@@ -166,7 +166,7 @@ impl Database {
     }
 
     /// Drops the database; sessions that are left are ended.
-    pub async fn drop_it(self) {
+    pub(crate) async fn drop_it(self) {
         let cluster = cluster().unwrap();
         let mut admin = PgConnection::connect(&format!("{}/postgres", cluster.base)).await.unwrap();
         admin.execute(AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name))).await.unwrap();
@@ -175,7 +175,7 @@ impl Database {
 }
 
 /// Opens the engine on a URL with a test clock.
-pub async fn open(url: &str, mode: OpenMode) -> Arc<postgres::Engine> {
+pub(crate) async fn open(url: &str, mode: OpenMode) -> Arc<postgres::Engine> {
     let config = StoreConfig::new(Target::Postgres(url.to_owned()));
     postgres::Engine::open(url, &config, mode, Arc::new(TestClock::default())).await.unwrap()
 }
