@@ -75,8 +75,10 @@ pub fn derive(inputs: &Inputs<'_>) -> Result<Derivation, DeriveError> {
     values.last_plan = values
         .plan
         .clone()
-        .or_else(|| inputs.previous.and_then(|p| p.plan.clone().or_else(|| p.last_plan.clone())))
-        .or_else(|| plan::last_ended(inputs, &book, &all));
+        // What is on record comes before what was seen: which states of a subscription were seen depends on
+        // the order in which its events came.
+        .or_else(|| plan::last_ended(inputs, &book, &all))
+        .or_else(|| inputs.previous.and_then(|p| p.plan.clone().or_else(|| p.last_plan.clone())));
 
     let renewal = renewal::derive(inputs, &book, &all, &mut values);
     let derived = values.clone();

@@ -90,7 +90,7 @@ pub(super) fn live<'v, 'a>(all: &'v [Valued<'a>]) -> Vec<&'v Valued<'a>> {
     if running.is_empty() { all.iter().filter(|v| v.is_resting()).collect() } else { running }
 }
 
-/// The plan of the subscription that ended last, for a company whose last derivation did not name one.
+/// The plan of the subscription that ended last.
 pub(super) fn last_ended(inputs: &Inputs<'_>, book: &Book<'_>, all: &[Valued<'_>]) -> Option<String> {
     use connector_sdk::facts::SubscriptionStatus::Canceled;
     let ended = all

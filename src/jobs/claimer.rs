@@ -82,6 +82,8 @@ impl Claimer {
             // What was announced so far is what this claim looks for.
             self.signal.catch_up();
             last_claim = Instant::now();
+            // A run that ends while the claim is on its way may leave a job due that the claim did not see.
+            let was_idle = self.is_idle();
             let answer = self.claim(turn.take, limit, &lanes).await;
             let Claimed { jobs, suspect_due, next_due } = match answer {
                 Ok(claimed) => {
@@ -120,7 +122,10 @@ impl Claimer {
             if more {
                 continue;
             }
-            if count == 0 && self.is_idle() {
+            if count == 0 && self.is_idle() && !drains.is_empty() {
+                if !was_idle {
+                    continue;
+                }
                 for drain in drains.drain(..) {
                     let _ = drain.send(());
                 }

@@ -216,7 +216,7 @@ async fn a_newer_database_is_left_alone() {
         .unwrap();
     let mut database =
         sqlx::SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+    let newer = "INSERT INTO halo_sync_migrations (version, description, success, checksum, execution_time) \
                  VALUES (9999, 'from the future', 1, x'00', 0)";
     sqlx::query(newer).execute(&mut database).await.unwrap();
     database.close().await.unwrap();
@@ -245,7 +245,7 @@ async fn commands_work_beside_serve_and_secrets_are_nowhere() {
         assert!(Instant::now() < until, "{companies}\n{}", program.log());
         tokio::time::sleep(LOOK).await;
     }
-    assert_eq!(program.ask(&["connections", "list"]).await["status"], "active");
+    assert_eq!(program.ask(&["connections", "list"]).await["connection"]["status"], "active");
     // Changing through it.
     let key = program.ask(&["keys", "create", "--class", "server", "--name", "beside"]).await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();

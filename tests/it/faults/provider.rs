@@ -109,13 +109,18 @@ async fn a_missing_permission_skips_one_stream(app: &App) {
 
 async fn a_run_goes_on_from_the_last_committed_page(app: &App) {
     app.sandbox.seed_customers(200);
-    // Away from the third page of customers on, for longer than the HTTP client tries by itself.
-    let away = FaultRule { path: "/v1/customers".into(), skip: 3, times: 12, fault: Fault::Status(503) };
-    app.connect(json!({"page_size": 20})).await;
+    // Away from the fourth page of customers on, for three tries.
+    let away = FaultRule { path: "/v1/customers".into(), skip: 3, times: 3, fault: Fault::Status(503) };
+    let mut request = app.connect_request(&json!({"page_size": 20}));
+    request.backfill = false;
+    app.execute(Request::Connect(request)).await.unwrap();
     app.sandbox.faults().add(away);
-    app.drain_due().await;
+    let run = app.begin_sync(true).await;
+    app.drain().await;
+    let waiting = app.jobs(JobState::Ready).await;
+    assert!(waiting.iter().any(|job| job.attempts > 0 && job.error.is_some()), "it waits: {waiting:#?}");
     app.drain_retries().await;
-    let run = app.last_run().await;
+    let run = app.run(&run).await;
     assert_eq!(run.status, RunStatus::Succeeded, "{run:#?}");
     let customers = run.streams.iter().find(|stream| stream.stream == "customers").unwrap();
     // Each record once: no page that was committed is read again.

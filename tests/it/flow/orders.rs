@@ -113,7 +113,7 @@ async fn every_order_of_five_updates_ends_alike(app: &App) {
 
     // What reading the account for the first time makes of it.
     let fresh = app.fresh().await;
-    fresh.connected().await;
+    fresh.read_once().await;
     let expected = states(&fresh, &cases).await;
     for case in &cases {
         let fields = &expected[&case.name]["fields"];

@@ -117,7 +117,7 @@ async fn refunds_and_disputes_without_a_customer_are_counted(app: &App) {
 
     // Read for the first time, refunds and charges in whatever order.
     let fresh = app.fresh().await;
-    fresh.connected().await;
+    fresh.read_once().await;
     for (name, value) in [("Refunded", by_webhook), ("Disputed", by_dispute)] {
         let found: Value = fresh.company(name).await.custom_fields["lifetime_value"].clone();
         assert_eq!(found, value, "{name}");

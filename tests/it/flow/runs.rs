@@ -208,7 +208,7 @@ async fn partitions_change_nothing(app: &App) {
     app.drain().await;
     let parted = app.companies().await;
     let whole = app.fresh().await;
-    whole.connected().await;
+    whole.read_once().await;
     for company in whole.companies().await {
         let name = company.fields.name.as_deref().unwrap();
         let other = parted.iter().find(|c| c.fields.name.as_deref() == Some(name)).unwrap();

@@ -288,6 +288,12 @@ impl App {
         connection
     }
 
+    /// As [`App::connected`], without its webhooks.
+    pub async fn read_once(&self) {
+        self.execute(Request::Connect(self.connect_request(&Value::Null))).await.unwrap();
+        self.drain().await;
+    }
+
     pub async fn connection(&self) -> Connection {
         self.store.find_connection(&self.org, STRIPE).await.unwrap().unwrap()
     }
