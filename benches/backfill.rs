@@ -7,7 +7,7 @@
 //! Postgres with fsync).
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program for people that may fail loudly")]
 
-#[expect(dead_code, reason = "each benchmark needs some of it")]
+#[expect(dead_code, unreachable_pub, reason = "each benchmark needs some of it")]
 mod common;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! `cargo bench --bench chat_context [-- ROUNDS]`. Server and generator are two processes of one machine.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program for people that may fail loudly")]
 
-#[expect(dead_code, reason = "each benchmark needs some of it")]
+#[expect(dead_code, unreachable_pub, reason = "each benchmark needs some of it")]
 mod common;
 
 use std::sync::Arc;
