@@ -124,7 +124,8 @@ pub struct DerivationWrite {
 /// Dirty marks, derivations, history.
 #[async_trait]
 pub trait DerivationStore {
-    /// Marks companies dirty and pushes the organisation's derive job when none waits.
+    /// Marks companies dirty and pushes the organisation's derive job, due now. With no companies only the
+    /// job is pushed, for marks that there are.
     async fn mark_dirty(
         &self,
         org: &OrgId,

@@ -41,6 +41,9 @@ pub(crate) async fn mark_dirty(
     reason: &str,
     at: Timestamp,
 ) -> Result<()> {
+    if companies.is_empty() {
+        return dirty::push_derive(c, org, at, at).await;
+    }
     // A company that is not there would stay dirty for ever.
     let existing: Vec<String> = sqlx::query_scalar(EXISTING)
         .bind(&org.0)

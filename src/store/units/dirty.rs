@@ -40,8 +40,19 @@ pub(crate) fn note(marks: &mut Marks, reason: &str, company: &str) {
     }
 }
 
-/// Writes the marks and pushes the organisation's derive job. Answers how many companies were marked.
+/// Writes the marks and pushes the organisation's derive job, due now. Answers how many companies were marked.
 pub(crate) async fn mark(c: &mut Conn, org: &OrgId, marks: &Marks, at: Timestamp) -> Result<i64> {
+    mark_for(c, org, marks, at, at).await
+}
+
+/// As [`mark`], with the time at which the job is due.
+pub(crate) async fn mark_for(
+    c: &mut Conn,
+    org: &OrgId,
+    marks: &Marks,
+    at: Timestamp,
+    due: Timestamp,
+) -> Result<i64> {
     let distinct: BTreeSet<&String> = marks.values().flatten().collect();
     if distinct.is_empty() {
         return Ok(0);
@@ -56,19 +67,20 @@ pub(crate) async fn mark(c: &mut Conn, org: &OrgId, marks: &Marks, at: Timestamp
             .execute(&mut *c)
             .await?;
     }
-    push_derive(c, org, at).await?;
+    push_derive(c, org, at, due).await?;
     Ok(i64::try_from(distinct.len()).unwrap_or(i64::MAX))
 }
 
-/// Pushes the job that derives an organisation's dirty companies; one waits at most.
-pub(crate) async fn push_derive(c: &mut Conn, org: &OrgId, at: Timestamp) -> Result<()> {
+/// Pushes the job that derives an organisation's dirty companies; one waits at most, until the earliest time
+/// that it was asked for.
+pub(crate) async fn push_derive(c: &mut Conn, org: &OrgId, at: Timestamp, due: Timestamp) -> Result<()> {
     let job = NewJob {
         kind: DERIVE_KIND,
         org_id: org.clone(),
         connection_id: None,
         dedupe_key: Some(format!("derive:{org}")),
         args: json!({}),
-        run_at: at,
+        run_at: due,
         priority: 0,
         max_attempts: 10,
     };

@@ -228,7 +228,7 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
             runs::count(c, org, run, stream, &counts).await?;
         }
     }
-    let dirty = dirty::mark(c, org, &marks, commit.at).await?;
+    let dirty = dirty::mark_for(c, org, &marks, commit.at, commit.derive_at).await?;
     jobs::push_in(c, &commit.jobs, commit.at).await?;
     let changed = fresh
         .iter()
