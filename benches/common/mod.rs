@@ -34,6 +34,8 @@ pub async fn services(place: &str) -> Services {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let config = StoreConfig::new(target);
     let store = store::open(&config, OpenMode::Exclusive, clock.clone()).await.expect("the store opens");
+    store.put_org(&org(), "", &json!({}), clock.now()).await.expect("an organisation");
+    connector_testkit::install_crypto();
     let http = HttpClient::new(HttpConfig::default(), clock.clone()).expect("an HTTP client");
     let keyring = Arc::new(Keyring::new([7; 32]));
     let providers = Providers::new(store.clone(), clock.clone(), http, keyring, registry::connectors());

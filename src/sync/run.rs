@@ -4,6 +4,7 @@
 //! workers; the next slice goes on from the checkpoints. A page is committed whole: records, references,
 //! links, dirty marks, checkpoint and counts in one unit. While a page is committed the next one is read.
 
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::links::LinkSettings;
 use super::providers::{ConnectionSettings, Providers};
 use super::start::RUN_JOB;
 use crate::domain::connections::{Connection, ConnectionStatus};
-use crate::domain::jobs::JobOutcome;
+use crate::domain::jobs::{Fence, JobOutcome};
 use crate::domain::runs::{RunKind, RunStatus, SyncRun};
 use crate::domain::{ConnectionId, OrgId, RunId};
 use crate::jobs::{JobContext, JobHandler};
@@ -44,8 +45,9 @@ const SWEEP: i64 = 500;
 /// What a slice may take beyond its own time before it counts as hanging: one page and its commit.
 const GRACE: Duration = Duration::from_secs(160);
 /// While a run reads, derivation waits this long after a change: customers and their subscriptions come
-/// on different pages, and deriving in between would be work for nothing.
-const DERIVE_DELAY: Duration = Duration::from_secs(2);
+/// on different pages, and deriving in between would be work for nothing. The run's end hastens it. Less
+/// than the age at which the scan for forgotten marks takes them up.
+const DERIVE_DELAY: Duration = Duration::from_secs(20);
 
 /// The handler of [`RUN_JOB`].
 pub struct RunHandler {
@@ -89,13 +91,20 @@ impl RunHandler {
         };
         let connector = self.providers.connector(&connection.connector)?.clone();
         let session: Arc<dyn Session> = Arc::from(self.providers.session(connection, priority).await?);
+        let translator = Translator {
+            spec: connector.spec(),
+            connector,
+            link: ConnectionSettings::parse(&connection.config)?.link,
+            connection: connection.id.clone(),
+            run: run.id.clone(),
+            fence: cx.job.fence.clone(),
+            clock: self.clock.clone(),
+        };
         let reader = Reader {
             handler: self,
             cx,
-            spec: connector.spec(),
-            connector,
+            translator: Arc::new(translator),
             session,
-            link: ConnectionSettings::parse(&connection.config)?.link,
             org: connection.org_id.clone(),
             connection: connection.id.clone(),
             run: run.id.clone(),
@@ -109,7 +118,7 @@ impl RunHandler {
             .map(|s| (s.stream.clone(), s.state == "running"))
             .collect();
         for (stream, begun) in unfinished {
-            let Some(stream) = reader.spec.stream(&stream).cloned() else {
+            let Some(stream) = reader.translator.spec.stream(&stream).cloned() else {
                 reader.set_stream(&stream, "skipped", Some("this build has no such stream")).await?;
                 continue;
             };
@@ -232,6 +241,8 @@ impl RunHandler {
                 )
                 .await?;
         }
+        // Everything is read: what waited for the rest of its records is derived now.
+        self.store.mark_dirty(&connection.org_id, &[], "run", self.clock.now()).await?;
         tracing::info!(run = %run.id, connection = %connection.id, "run finished");
         Ok(())
     }
@@ -241,10 +252,8 @@ impl RunHandler {
 struct Reader<'a> {
     handler: &'a RunHandler,
     cx: &'a JobContext,
-    connector: Arc<dyn DynConnector>,
-    spec: Spec,
+    translator: Arc<Translator>,
     session: Arc<dyn Session>,
-    link: LinkSettings,
     org: OrgId,
     connection: ConnectionId,
     run: RunId,
@@ -252,8 +261,39 @@ struct Reader<'a> {
     pages_left: AtomicU32,
 }
 
-/// A page on its way, with the number that was taken before it was asked for.
-type Reading = AbortOnDropHandle<Result<(i64, Page), SyncError>>;
+/// A page on its way.
+type Reading = AbortOnDropHandle<Result<Arrived, SyncError>>;
+
+/// A page that was read and translated.
+struct Arrived {
+    /// The page; its records and rejected items are in `commit`.
+    page: Page,
+    commit: IngestCommit,
+}
+
+/// Turns records into a commit of this run.
+struct Translator {
+    connector: Arc<dyn DynConnector>,
+    spec: Spec,
+    link: LinkSettings,
+    connection: ConnectionId,
+    run: RunId,
+    fence: Fence,
+    clock: Arc<dyn Clock>,
+}
+
+impl Translator {
+    fn commit(&self, read_seq: i64, records: Vec<Record>, rejected: Vec<Rejected>) -> IngestCommit {
+        let now = self.clock.now();
+        let prepared = ingest::prepare(&*self.connector, &self.spec, &self.link, records);
+        IngestCommit {
+            run_id: Some(self.run.clone()),
+            fence: Some(self.fence.clone()),
+            derive_at: now + DERIVE_DELAY,
+            ..prepared.into_commit(self.connection.clone(), read_seq, rejected, now)
+        }
+    }
+}
 
 impl Reader<'_> {
     async fn set_stream(&self, stream: &str, state: &str, reason: Option<&str>) -> Result<(), SyncError> {
@@ -360,7 +400,7 @@ impl Reader<'_> {
     ) -> Result<Slice, SyncError> {
         let mut reading = self.read(stream, mode, &checkpoint.partition, checkpoint.cursor.clone());
         loop {
-            let (read_seq, page) = joined(reading).await?;
+            let Arrived { page, commit } = joined(reading).await?;
             let next = page.next.clone();
             let more = matches!(next, Next::More(_));
             let ahead = match &next {
@@ -369,7 +409,7 @@ impl Reader<'_> {
                 }
                 _ => None,
             };
-            self.commit(stream, mode, &mut checkpoint, read_seq, page, next).await?;
+            self.commit(stream, mode, &mut checkpoint, page, commit).await?;
             match ahead {
                 Some(next) => reading = next,
                 None if more => return Ok(Slice::More),
@@ -394,10 +434,14 @@ impl Reader<'_> {
     ) -> Reading {
         let (store, session) = (self.handler.store.clone(), self.session.clone());
         let (stream, partition) = (stream.name, partition.clone());
+        let translator = self.translator.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
             let read_seq = store.next_read_seq().await?;
-            let page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
-            Ok((read_seq, page))
+            let mut page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
+            // Translated here, while the page before is committed.
+            let (records, rejected) = (take(&mut page.records), take(&mut page.rejected));
+            let commit = translator.commit(read_seq, records, rejected);
+            Ok(Arrived { page, commit })
         }))
     }
 
@@ -406,14 +450,13 @@ impl Reader<'_> {
         stream: &StreamSpec,
         mode: ReadMode,
         checkpoint: &mut Checkpoint,
-        read_seq: i64,
         page: Page,
-        next: Next,
+        mut commit: IngestCommit,
     ) -> Result<(), SyncError> {
         self.read_touched(page.touched).await?;
         let now = self.handler.clock.now();
-        let mut commit = self.prepared(read_seq, page.records, page.rejected);
-        let (cursor, caught_up) = match next {
+        (commit.at, commit.derive_at) = (now, now + DERIVE_DELAY);
+        let (cursor, caught_up) = match page.next {
             Next::More(cursor) => (cursor, false),
             Next::CaughtUp(cursor) => (cursor, true),
         };
@@ -443,17 +486,6 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn prepared(&self, read_seq: i64, records: Vec<Record>, rejected: Vec<Rejected>) -> IngestCommit {
-        let now = self.handler.clock.now();
-        let prepared = ingest::prepare(&*self.connector, &self.spec, &self.link, records);
-        IngestCommit {
-            run_id: Some(self.run.clone()),
-            fence: Some(self.cx.job.fence.clone()),
-            derive_at: now + DERIVE_DELAY,
-            ..prepared.into_commit(self.connection.clone(), read_seq, rejected, now)
-        }
-    }
-
     /// Objects that a change feed names are read now, as a webhook's touches are, and committed before the
     /// page's checkpoint moves past them.
     async fn read_touched(&self, mut touched: Vec<RecordKey>) -> Result<(), SyncError> {
@@ -464,7 +496,7 @@ impl Reader<'_> {
             let ids: Vec<_> = keys.iter().map(|k| k.id.clone()).collect();
             let read_seq = self.handler.store.next_read_seq().await?;
             let batch = self.session.read_many(&first.stream, &ids).await?;
-            let mut commit = self.prepared(read_seq, batch.records, batch.rejected);
+            let mut commit = self.translator.commit(read_seq, batch.records, batch.rejected);
             commit.tombstones = batch.tombstones;
             self.handler.store.commit_ingest(&self.org, commit).await?;
         }
@@ -472,7 +504,7 @@ impl Reader<'_> {
     }
 }
 
-async fn joined(reading: Reading) -> Result<(i64, Page), SyncError> {
+async fn joined(reading: Reading) -> Result<Arrived, SyncError> {
     match reading.await {
         Ok(answer) => answer,
         // A panic in a connector is the connector's fault; the job is tried again and ends as a dead letter.
