@@ -13,7 +13,7 @@
 //! | [`store`] | what is kept: traits and two engines |
 //! | [`sync`] | reading from providers, matching, credentials |
 //! | [`webhooks`] | the inbox and its processing |
-//! | [`derive`] | pure functions over facts |
+//! | [`mod@derive`] | pure functions over facts |
 //! | [`context`] | merge and render |
 //! | [`jobs`] | the job engine |
 //! | [`service`] | what a person can ask for, as values |

@@ -1,6 +1,6 @@
 //! From what is known of a customer to the text that an AI support agent reads.
 //!
-//! [`merge`] lays a request over the stored user and company; [`render`] prints the result. Both are
+//! [`merge()`] lays a request over the stored user and company; [`render()`] prints the result. Both are
 //! pure: no store, no HTTP, no clock. Same input, same bytes. The chat route, the dashboard and the command
 //! line call them. The format, its grammar and its limits are specified in `docs/prompt-format.md`.
 //!

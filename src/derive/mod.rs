@@ -1,6 +1,6 @@
 //! Derived company fields: pure functions over facts.
 //!
-//! [`derive`] takes the facts of a company, what the organisation decided and what a person entered, and
+//! [`derive()`] takes the facts of a company, what the organisation decided and what a person entered, and
 //! gives a [`Derivation`]: values, why each is what it is, and until when time alone leaves them so. It reads no
 //! clock and no store, and its answer does not depend on the order of the records. It knows facts and
 //! roles and no vendor; a connector's id is only data.

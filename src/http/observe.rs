@@ -37,7 +37,7 @@ pub struct RequestId(pub String);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unread(pub(super) Arc<AtomicBool>);
 
-/// What [`observe`] works with.
+/// What `observe` works with.
 #[derive(Debug, Clone)]
 pub struct Observer {
     pub(super) limits: Limits,

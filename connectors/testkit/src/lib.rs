@@ -2,7 +2,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | [`conformance`] | the suite that every connector passes |
+//! | [`mod@conformance`] | the suite that every connector passes |
 //! | [`parts`] | where third-party data and programs are, and when their absence is a failure |
 //! | [`sandbox`] | provider servers on the loopback that hold state, send webhooks and fail on demand |
 

@@ -1,4 +1,4 @@
-//! Postgres: for more than one process. Two pools, each bound to a role (see [`roles`]).
+//! Postgres: for more than one process. Two pools, each bound to a role (see `roles.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
