@@ -241,10 +241,13 @@ fn the_program_agrees_with_the_figures_all_the_way() {
     let read: BTreeMap<&str, &Value> =
         backfill["streams"].as_array().unwrap().iter().map(|s| (s["stream"].as_str().unwrap(), s)).collect();
     let customers = members(&told, &["customer", "other_customer"]);
-    assert_eq!(read["customers"]["counts"]["created"], json!(customers.len()));
+    // Read, not created: events of the last second before the webhook was registered may still be delivered, and
+    // what they name is then there before its page is read.
+    assert_eq!(read["customers"]["counts"]["read"], json!(customers.len()), "{backfill}");
     assert_eq!(
-        read["subscriptions"]["counts"]["created"],
-        json!(members(&told, &["subscription", "other"]).len())
+        read["subscriptions"]["counts"]["read"],
+        json!(members(&told, &["subscription", "other"]).len()),
+        "{backfill}"
     );
     assert!(read.values().all(|s| s["state"] == "done" && s["counts"]["rejected"] == 0), "{backfill}");
 
