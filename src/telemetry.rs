@@ -22,14 +22,6 @@ pub mod span {
     pub const HTTP_REQUEST: &str = "http.request";
     /// One run of a job. Fields: `kind`, `job`, `claim`, `org`, `connection`.
     pub const JOB: &str = "job.run";
-    /// One sync run. Fields: `run_id`, `connection_id`, `stream`.
-    pub const SYNC_RUN: &str = "sync.run";
-    /// One page. Fields: `stream`, `partition`.
-    pub const SYNC_PAGE: &str = "sync.page";
-    /// One webhook request. Fields: `connection_id`, `delivery_id`.
-    pub const WEBHOOK: &str = "webhook.accept";
-    /// One derivation. Fields: `company_id`.
-    pub const DERIVE: &str = "derive.company";
 }
 
 /// Names of metrics. Labels are of few values: no ids of companies, users or jobs.
@@ -42,20 +34,8 @@ pub mod metric {
     pub const HTTP_CONNECTIONS: &str = "halo_sync_http_connections";
     /// Connections that were cut off, by `reason`.
     pub const HTTP_CUT_OFF: &str = "halo_sync_http_cut_off_total";
-    /// Sync runs that ended, by `connector`, `stream`, `status`.
-    pub const SYNC_RUNS: &str = "halo_sync_sync_runs_total";
-    /// Records read, by `connector`, `stream`, `op` (`written`, `unchanged`, `rejected`, `deleted`).
-    pub const SYNC_RECORDS: &str = "halo_sync_sync_records_total";
-    /// Seconds since a stream was last read to its end, by `connection`, `stream`: the one to alert on.
-    pub const SYNC_LAG: &str = "halo_sync_sync_lag_seconds";
-    /// Calls to providers, by `connector`, `status`.
-    pub const UPSTREAM_REQUESTS: &str = "halo_sync_upstream_requests_total";
     /// Webhook requests, by `connector`, `outcome`.
     pub const WEBHOOKS: &str = "halo_sync_webhook_deliveries_total";
-    /// Seconds from a provider's event to our acceptance, by `connector`.
-    pub const WEBHOOK_DELAY: &str = "halo_sync_webhook_delay_seconds";
-    /// Jobs by `kind`, `state`.
-    pub const JOBS: &str = "halo_sync_jobs";
     /// Runs of jobs that ended, by `kind`, `outcome`.
     pub const JOB_RUNS: &str = "halo_sync_job_runs_total";
     /// Seconds of a run, by `kind`.
@@ -64,8 +44,6 @@ pub mod metric {
     pub const JOB_WAIT: &str = "halo_sync_job_wait_seconds";
     /// Claims that were lost while their job ran.
     pub const JOB_CLAIMS_LOST: &str = "halo_sync_job_claims_lost_total";
-    /// Age of the oldest job that could run but does not.
-    pub const JOB_OLDEST: &str = "halo_sync_job_oldest_ready_seconds";
     /// Seconds of one company's derivation.
     pub const DERIVE_SECONDS: &str = "halo_sync_derive_duration_seconds";
     /// Seconds of one rendering.
@@ -188,18 +166,11 @@ fn describe() {
     describe_histogram!(metric::HTTP_SECONDS, "Seconds from a request's head to its answer");
     describe_gauge!(metric::HTTP_CONNECTIONS, "Open HTTP connections");
     describe_counter!(metric::HTTP_CUT_OFF, "Connections that were cut off, by reason");
-    describe_counter!(metric::SYNC_RUNS, "Sync runs that ended");
-    describe_counter!(metric::SYNC_RECORDS, "Records read, by what became of them");
-    describe_gauge!(metric::SYNC_LAG, "Seconds since a stream was last read to its end");
-    describe_counter!(metric::UPSTREAM_REQUESTS, "Calls to providers");
     describe_counter!(metric::WEBHOOKS, "Webhook requests by outcome");
-    describe_histogram!(metric::WEBHOOK_DELAY, "Seconds from a provider's event to its acceptance");
-    describe_gauge!(metric::JOBS, "Jobs by kind and state");
     describe_counter!(metric::JOB_RUNS, "Runs of jobs that ended, by outcome");
     describe_histogram!(metric::JOB_SECONDS, "Seconds of a run of a job");
     describe_histogram!(metric::JOB_WAIT, "Seconds from a job's due time to its start");
     describe_counter!(metric::JOB_CLAIMS_LOST, "Claims that were lost while their job ran");
-    describe_gauge!(metric::JOB_OLDEST, "Age of the oldest job that could run but does not");
     describe_histogram!(metric::DERIVE_SECONDS, "Seconds of one company's derivation");
     describe_histogram!(metric::RENDER_SECONDS, "Seconds of one rendering");
 }

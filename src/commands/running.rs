@@ -44,15 +44,7 @@ impl Running {
             .with_context(|| format!("cannot listen on {}", config.server.listen))?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
-        let control = match host.on_postgres() {
-            // Commands write to Postgres themselves.
-            true => None,
-            false => Some(
-                ControlListener::start(host.services.clone(), &host.data_dir(), stop.clone())
-                    .await
-                    .context("cannot make the control listener")?,
-            ),
-        };
+        let control = control(&host, &stop).await?;
         let worker = match with_worker {
             true => Some(host.start_worker(app).await?),
             false => None,
@@ -75,14 +67,7 @@ impl Running {
     pub(super) async fn worker(app: &App, host: Host) -> Result<Self, CommandError> {
         let requests = StopRequests::new()?;
         let stop = CancellationToken::new();
-        let control = match host.on_postgres() {
-            true => None,
-            false => Some(
-                ControlListener::start(host.services.clone(), &host.data_dir(), stop.clone())
-                    .await
-                    .context("cannot make the control listener")?,
-            ),
-        };
+        let control = control(&host, &stop).await?;
         let worker = Some(host.start_worker(app).await?);
         Ok(Self { address: None, host, worker, http: None, stop, requests, _control: control })
     }
@@ -123,6 +108,15 @@ impl Running {
         }
         self.host.store().close().await;
     }
+}
+
+/// Takes requests of commands beside this process. On Postgres there is no need: they write themselves.
+async fn control(host: &Host, stop: &CancellationToken) -> Result<Option<ControlListener>, CommandError> {
+    if host.on_postgres() {
+        return Ok(None);
+    }
+    let listener = ControlListener::start(host.services.clone(), &host.data_dir(), stop.clone()).await;
+    Ok(Some(listener.context("cannot make the control listener")?))
 }
 
 /// Ctrl-C and SIGTERM. From the moment that this is made they no longer end the process by themselves; what
