@@ -21,8 +21,9 @@ pub(super) const LEASE: TimeDelta = TimeDelta::seconds(8);
 const POLL: Duration = Duration::from_secs(1);
 /// How long healthy jobs, and suspects, have the process to themselves while the others wait.
 const TURN: Duration = Duration::from_secs(10);
-/// Under load, claims closer together than this are gathered into one.
-const GATHER: Duration = Duration::from_millis(1);
+/// Under load, a claim waits so long for half of the slots to be free: few large claims cost less than many
+/// small ones.
+const GATHER: Duration = Duration::from_millis(5);
 /// Waits between tries while the store does not answer; the last one repeats.
 const PAUSES_MS: [u64; 4] = [100, 300, 1000, 2000];
 
@@ -69,12 +70,13 @@ impl Claimer {
         let mut turn = Turn::of(Take::OneSuspect);
         let mut failures = 0;
         let mut last_claim = Instant::now();
+        let mut handed_over = last_claim;
         let mut drains: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
             let limit = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                limit = self.wait_for_room(turn, last_claim) => limit,
+                limit = self.wait_for_room(turn, handed_over) => limit,
             };
             while let Ok(drain) = self.drains.try_recv() {
                 drains.push(drain);
@@ -110,6 +112,7 @@ impl Claimer {
                 lanes.charge(&jobs, full);
             }
             self.hand_over(jobs).await;
+            handed_over = Instant::now();
 
             turn = match turn.take {
                 Take::OneSuspect if count == 0 || turn.is_over() => Turn::of(Take::Healthy),
@@ -142,7 +145,7 @@ impl Claimer {
     }
 
     /// Waits until something may be claimed in this turn; answers how many.
-    async fn wait_for_room(&self, turn: Turn, last_claim: Instant) -> usize {
+    async fn wait_for_room(&self, turn: Turn, handed_over: Instant) -> usize {
         loop {
             let counts = self.held.counts();
             let free = self.slots.saturating_sub(counts.busy);
@@ -153,8 +156,8 @@ impl Claimer {
                 Take::Healthy if free == 0 || counts.unrecorded > 4 * self.slots.max(64) => {
                     self.held.freed.notified().await;
                 }
-                Take::Healthy if free < self.slots.div_ceil(2) && last_claim.elapsed() < GATHER => {
-                    let _ = tokio::time::timeout_at(last_claim + GATHER, self.held.freed.notified()).await;
+                Take::Healthy if free < self.slots.div_ceil(2) && handed_over.elapsed() < GATHER => {
+                    let _ = tokio::time::timeout_at(handed_over + GATHER, self.held.freed.notified()).await;
                 }
                 Take::Healthy => return free,
             }
