@@ -49,7 +49,7 @@ async fn fill(services: &Services) {
     let source = WriteSource { rank: Rank::Server, source: "sdk".to_owned(), at: services.clock.now() };
     let company = patch(json!({
         "traits": {"name": "Acme Corp", "plan": "enterprise", "industry": "SaaS", "domain": "acme.test",
-            "employee_count": 150, "mrr": 4999, "contract": "annual", "health": "good", "region": "EMEA", "seats": 40},
+            "employee_count": 150, "mrr_minor": 499900, "mrr_currency": "usd", "contract": "annual", "health": "good", "region": "EMEA", "seats": 40},
         "context": {
             "team": {"label": "Team", "type": "list", "value": [{"name": "Jane", "role": "admin"}, {"name": "Ola", "role": "editor"}]},
             "features": {"label": "Features", "type": "feature", "value": {"dark_mode": true, "api_access": true, "sso": false}},

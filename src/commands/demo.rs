@@ -186,8 +186,7 @@ async fn wait_for(
         let fields = view.company.as_ref().map(|c| &c.fields);
         let plan = fields.and_then(|f| f.plan.clone());
         if wanted(plan.as_deref(), fields.and_then(|f| f.mrr_minor)) {
-            let (user, company) =
-                (view.user.as_ref().map(UserDoc::from), view.company.as_ref().map(CompanyDoc::from));
+            let (user, company) = (view.user.map(UserDoc::from), view.company.map(CompanyDoc::from));
             let (asked, options) = (Asked::default(), MergeOptions::default());
             let merged = merge(user.as_ref(), company.as_ref(), &asked, &[], &options);
             return Ok(Shown { plan, text: render(&merged, &RenderOptions::default()).text });

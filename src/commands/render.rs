@@ -56,8 +56,8 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     if let (None, Some(user)) = (&view.user, &args.user) {
         return Err(CommandError::not_found(format_args!("user {user}")));
     }
-    let user = view.user.as_ref().map(UserDoc::from);
-    let company = view.company.as_ref().map(CompanyDoc::from);
+    let user = view.user.map(UserDoc::from);
+    let company = view.company.map(CompanyDoc::from);
     let prompt = host.prompt()?;
     let request = Request::default();
     let options = MergeOptions { reporting_currency: prompt.reporting_currency.clone() };

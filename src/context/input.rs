@@ -115,27 +115,27 @@ pub struct AttributeInfo {
     pub in_prompt: Option<bool>,
 }
 
-impl From<&EndUser> for UserDoc {
-    fn from(user: &EndUser) -> Self {
+impl From<EndUser> for UserDoc {
+    fn from(user: EndUser) -> Self {
         Self {
-            external_id: user.external_id.clone(),
-            custom_fields: user.custom_fields.clone(),
-            context: user.context.clone(),
-            provenance: user.provenance.iter().map(|(key, source)| (key.clone(), source.rank)).collect(),
             columns: columns(&user.fields),
+            external_id: user.external_id,
+            custom_fields: user.custom_fields,
+            context: user.context,
+            provenance: user.provenance.into_iter().map(|(key, source)| (key, source.rank)).collect(),
         }
     }
 }
 
-impl From<&Company> for CompanyDoc {
-    fn from(company: &Company) -> Self {
+impl From<Company> for CompanyDoc {
+    fn from(company: Company) -> Self {
         Self {
-            external_id: company.external_id.clone(),
-            custom_fields: company.custom_fields.clone(),
-            context: company.context.clone(),
-            provenance: company.provenance.iter().map(|(key, source)| (key.clone(), source.rank)).collect(),
-            test: company.test,
             columns: columns(&company.fields),
+            external_id: company.external_id,
+            custom_fields: company.custom_fields,
+            context: company.context,
+            provenance: company.provenance.into_iter().map(|(key, source)| (key, source.rank)).collect(),
+            test: company.test,
         }
     }
 }

@@ -9,15 +9,18 @@ use std::collections::BTreeMap;
 use axum::extract::{FromRequest as _, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::Sdk;
 use crate::context::merge::Party;
+use crate::context::render::Trimmed;
 use crate::context::{
-    CompanyDoc, CompanyPart, MergeOptions, Merged, RenderOptions, Request, Scope, UserDoc, merge, render,
+    CompanyDoc, CompanyPart, MergeOptions, Merged, RenderOptions, Request, Scope, Section, UserDoc, merge,
+    render,
 };
-use crate::domain::ContextEntry;
+use crate::domain::{CompanyId, ContextEntry, UserId};
 use crate::http::ApiError;
 use crate::http::extract::JsonBody;
 use crate::store::identity::Lookup;
@@ -56,8 +59,9 @@ pub async fn handle(
     let (user, company) = (lookup(body.user_id.as_deref()), lookup(body.company_id.as_deref()));
     let view = sdk.store.load_view(&key.org_id, user.as_ref(), company.as_ref()).await;
     let view = view.map_err(|e| ApiError::unavailable(RETRY_SECONDS, &e))?;
-    let user = view.user.as_ref().map(UserDoc::from);
-    let company = view.company.as_ref().map(CompanyDoc::from);
+    let user_id = view.user.as_ref().map(|user| user.id.clone());
+    let company_id = view.company.as_ref().map(|company| company.id.clone());
+    let (user, company) = (view.user.map(UserDoc::from), view.company.map(CompanyDoc::from));
     let request = Request {
         custom_fields: body.custom_fields,
         context: body.context,
@@ -68,21 +72,70 @@ pub async fn handle(
     let merged = merge(user.as_ref(), company.as_ref(), &request, &sdk.prompt.attributes, &options);
     let budget_tokens = body.budget_tokens.or(sdk.prompt.budget_tokens);
     let rendered = render(&merged, &RenderOptions { budget_tokens, ..RenderOptions::default() });
-    let mut answer = json!({
-        "text": rendered.text,
-        "tokens": rendered.tokens,
-        "sections": rendered.sections,
-        "trimmed": rendered.trimmed,
-        "document": document(&merged),
-        "user_id": view.user.as_ref().map(|u| &u.id),
-        "company_id": view.company.as_ref().map(|c| &c.id),
-    });
-    if body.explain
-        && let Some(members) = answer.as_object_mut()
-    {
-        members.insert("explain".to_owned(), json!(merged));
-    }
+    let answer = Answer {
+        text: &rendered.text,
+        tokens: rendered.tokens,
+        sections: &rendered.sections,
+        trimmed: &rendered.trimmed,
+        document: Document(&merged),
+        user_id,
+        company_id,
+        explain: body.explain.then_some(&merged),
+    };
     Ok(axum::Json(answer).into_response())
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    text: &'a str,
+    tokens: usize,
+    sections: &'a [Section],
+    trimmed: &'a [Trimmed],
+    document: Document<'a>,
+    user_id: Option<UserId>,
+    company_id: Option<CompanyId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<&'a Merged<'a>>,
+}
+
+/// The merged document: what won, by key, without where it came from.
+struct Document<'a>(&'a Merged<'a>);
+
+/// The fields of a party, by key.
+struct Fields<'a>(&'a Party<'a>);
+
+/// The entries of a scope, by key.
+struct Entries<'a>(&'a Merged<'a>, Scope);
+
+/// Entries of both scopes.
+#[derive(Serialize)]
+struct Contexts<'a> {
+    user: Entries<'a>,
+    company: Entries<'a>,
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_struct("Document", 3)?;
+        members.serialize_field("user", &self.0.user.as_ref().map(Fields))?;
+        members.serialize_field("company", &self.0.company.as_ref().map(Fields))?;
+        let (user, company) = (Entries(self.0, Scope::User), Entries(self.0, Scope::Company));
+        members.serialize_field("context", &Contexts { user, company })?;
+        members.end()
+    }
+}
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.fields.iter().map(|field| (&field.key, &field.value)))
+    }
+}
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of_scope = self.0.entries.iter().filter(|entry| entry.scope == self.1);
+        serializer.collect_map(of_scope.map(|entry| (&entry.key, &entry.entry)))
+    }
 }
 
 /// `anonymous` is the reference's word for nobody.
@@ -97,22 +150,6 @@ impl Body {
         limit("context", json_text(&self.context).len(), USER_BYTES, "bytes")?;
         limit("company", json_text(&self.company).len(), COMPANY_BYTES, "bytes")
     }
-}
-
-/// The merged document: what won, by key, without where it came from.
-fn document(merged: &Merged<'_>) -> Value {
-    let fields = |party: &Party<'_>| -> Map<String, Value> {
-        party.fields.iter().map(|f| (f.key.to_owned(), json!(f.value))).collect()
-    };
-    let entries = |scope: Scope| -> Map<String, Value> {
-        let of_scope = merged.entries.iter().filter(|e| e.scope == scope);
-        of_scope.map(|e| (e.key.to_owned(), json!(e.entry))).collect()
-    };
-    json!({
-        "user": merged.user.as_ref().map(fields),
-        "company": merged.company.as_ref().map(fields),
-        "context": { "user": entries(Scope::User), "company": entries(Scope::Company) },
-    })
 }
 
 /// What came from JSON goes back to JSON.
