@@ -65,8 +65,7 @@ async fn serve(file: &str, base_url: &str, with_worker: bool) {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let address = listener.local_addr().expect("an address");
-    let inbox =
-        Arc::new(Inbox::new(services.store.clone(), services.providers.clone(), services.clock.clone()));
+    let inbox = Arc::new(Inbox::new(services.store.clone(), services.providers.clone()));
     let webhooks = Webhooks {
         inbox,
         clock: services.clock.clone(),

@@ -38,7 +38,7 @@ pub struct Program {
 pub fn program(program: Program) -> Router {
     let Program { services, prompt, public_url, signature_tolerance, limits, metrics } = program;
     let clock = services.clock.clone();
-    let inbox = Inbox::new(services.store.clone(), services.providers.clone(), clock.clone());
+    let inbox = Inbox::new(services.store.clone(), services.providers.clone());
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone())),

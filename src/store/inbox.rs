@@ -66,9 +66,13 @@ pub struct Delivery {
 /// The inbox.
 #[async_trait]
 pub trait InboxStore {
-    /// Stores the deliveries of one request and pushes `job` when at least one is new: one durable unit, on
-    /// the lane for acknowledgements. Answers in the order of `deliveries`.
-    async fn accept_deliveries(&self, deliveries: Vec<NewDelivery>, job: NewJob) -> Result<Vec<Accepted>>;
+    /// Stores deliveries, of any connections, and pushes those of the `jobs` whose connection has a new one: one
+    /// durable unit, on the lane for acknowledgements. Answers in the order of `deliveries`.
+    async fn accept_deliveries(
+        &self,
+        deliveries: Vec<NewDelivery>,
+        jobs: Vec<NewJob>,
+    ) -> Result<Vec<Accepted>>;
 
     /// Pending deliveries of a connection, oldest first, with `attempts` counted up.
     async fn load_pending_deliveries(

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_sdk::{Clock, RawRequest, SignatureError};
+use connector_sdk::{RawRequest, SignatureError};
 use secrecy::SecretString;
 
-use super::process::process_job;
+use super::gather::Gather;
 use crate::domain::ConnectionId;
 use crate::domain::connections::Connection;
 use crate::recent::Recent;
@@ -58,15 +58,16 @@ struct Endpoint {
 /// Takes deliveries.
 pub struct Inbox {
     store: Arc<dyn Store>,
+    gather: Gather,
     providers: Arc<Providers>,
-    clock: Arc<dyn Clock>,
     remembered: Recent<ConnectionId, Arc<Endpoint>>,
 }
 
 impl Inbox {
     /// Over the store and the providers.
-    pub fn new(store: Arc<dyn Store>, providers: Arc<Providers>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, providers, clock, remembered: Recent::new(REMEMBERED, REMEMBERED_CONNECTIONS) }
+    pub fn new(store: Arc<dyn Store>, providers: Arc<Providers>) -> Self {
+        let gather = Gather::new(store.clone());
+        Self { store, gather, providers, remembered: Recent::new(REMEMBERED, REMEMBERED_CONNECTIONS) }
     }
 
     /// Verifies, stores durably, and only then answers.
@@ -85,7 +86,6 @@ impl Inbox {
         webhooks.verify(&endpoint.secrets, request)?;
         let events = webhooks.route(request).map_err(Refusal::Malformed)?;
         let org = &endpoint.connection.org_id;
-        let now = self.clock.now();
         let deliveries: Vec<_> = events
             .into_iter()
             .map(|event| NewDelivery {
@@ -100,7 +100,7 @@ impl Inbox {
         if deliveries.is_empty() {
             return Ok(Receipt::default());
         }
-        let accepted = self.store.accept_deliveries(deliveries, process_job(org, connection, now)).await?;
+        let accepted = self.gather.put(deliveries).await?;
         let stored = accepted.iter().filter(|a| matches!(a, Accepted::New(_))).count();
         Ok(Receipt { stored, duplicates: accepted.len() - stored })
     }

@@ -4,5 +4,6 @@
 //! job's side: pending deliveries of one connection, touched records read from the provider, applied and
 //! finished in one unit. A payload is never a record.
 
+mod gather;
 pub mod inbox;
 pub mod process;

@@ -10,10 +10,14 @@ use crate::store::inbox::{Accepted, Delivery, InboxStore, NewDelivery};
 
 #[async_trait]
 impl InboxStore for Engine {
-    async fn accept_deliveries(&self, deliveries: Vec<NewDelivery>, job: NewJob) -> Result<Vec<Accepted>> {
+    async fn accept_deliveries(
+        &self,
+        deliveries: Vec<NewDelivery>,
+        jobs: Vec<NewJob>,
+    ) -> Result<Vec<Accepted>> {
         let now = self.clock().now();
-        unit!(self.write(Lane::Ack, Scope::System), [deliveries = deliveries, job = job], |c| {
-            units::inbox::accept_deliveries(c, deliveries, job, now)
+        unit!(self.write(Lane::Ack, Scope::System), [deliveries = deliveries, jobs = jobs], |c| {
+            units::inbox::accept_deliveries(c, deliveries, jobs, now)
         })
     }
 

@@ -38,12 +38,12 @@ statements! {
 pub(crate) async fn accept_deliveries(
     c: &mut Conn,
     deliveries: &[NewDelivery],
-    job: &NewJob,
+    jobs: &[NewJob],
     now: Timestamp,
 ) -> Result<Vec<Accepted>> {
     let mut ids: Vec<String> =
         deliveries.iter().map(|x| new_id_at(DeliveryId::PREFIX, x.received_at)).collect();
-    // Events of one request have one time: their ids keep the request's order.
+    // Events of one request have one time: their ids keep the requests' order.
     ids.sort_unstable();
     let rows: Vec<(String, String, &NewDelivery)> =
         ids.into_iter().zip(deliveries).map(|(id, x)| (id, clean(&x.event_id), x)).collect();
@@ -71,9 +71,14 @@ pub(crate) async fn accept_deliveries(
         let ids: Vec<String> = insert.build_query_scalar().fetch_all(&mut *c).await?;
         made.extend(ids);
     }
-    if !made.is_empty() {
-        jobs::push_in(c, std::slice::from_ref(job), now).await?;
-    }
+    let served: HashSet<&ConnectionId> =
+        rows.iter().filter(|(id, ..)| made.contains(id)).map(|(.., x)| &x.connection_id).collect();
+    let wanted: Vec<NewJob> = jobs
+        .iter()
+        .filter(|job| job.connection_id.as_ref().is_some_and(|id| served.contains(id)))
+        .cloned()
+        .collect();
+    jobs::push_in(c, &wanted, now).await?;
     Ok(rows
         .into_iter()
         .map(|(id, _, _)| if made.contains(&id) { Accepted::New(id.into()) } else { Accepted::Duplicate })

@@ -35,13 +35,16 @@ fn job() -> NewJob {
 async fn an_event_is_stored_once_and_wakes_one_job(store: &dyn Store) {
     connected(store).await;
     let twice = vec![delivery("evt_1", 1), delivery("evt_1", 1), delivery("evt_2", 1)];
-    let accepted = store.accept_deliveries(twice, job()).await.unwrap();
+    let accepted = store.accept_deliveries(twice, vec![job()]).await.unwrap();
     assert!(matches!(&accepted[..], [Accepted::New(_), Accepted::Duplicate, Accepted::New(_)]));
-    let again = store.accept_deliveries(vec![delivery("evt_2", 2)], job()).await.unwrap();
+    let again = store.accept_deliveries(vec![delivery("evt_2", 2)], vec![job()]).await.unwrap();
     assert_eq!(again, [Accepted::Duplicate]);
     let mut other = delivery("evt_1", 3);
     other.connection_id = "con_2".into();
-    assert!(matches!(store.accept_deliveries(vec![other], job()).await.unwrap()[..], [Accepted::New(_)]));
+    assert!(matches!(
+        store.accept_deliveries(vec![other], vec![job()]).await.unwrap()[..],
+        [Accepted::New(_)]
+    ));
     let claimed = claim(store).await;
     assert_eq!(claimed.len(), 1);
     let pending = store.load_pending_deliveries(&org(), &con(), 10).await.unwrap();
@@ -56,7 +59,7 @@ async fn an_event_is_stored_once_and_wakes_one_job(store: &dyn Store) {
 
 async fn the_commit_that_applies_a_delivery_finishes_it_once(store: &dyn Store) {
     connected(store).await;
-    store.accept_deliveries(vec![delivery("evt_1", 1), delivery("evt_2", 2)], job()).await.unwrap();
+    store.accept_deliveries(vec![delivery("evt_1", 1), delivery("evt_2", 2)], vec![job()]).await.unwrap();
     let pending = store.load_pending_deliveries(&org(), &con(), 10).await.unwrap();
     let done = |state, error: Option<&str>| {
         let mut one = commit(5, vec![]);
