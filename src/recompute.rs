@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use connector_sdk::{Clock, Role, Timestamp};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::derive::{self, Derivation, DeriveError, FactRecord, Inputs, Member, Previous, Settings, Source};
+use crate::derive::{self, Derivation, DeriveError, FactRecord, Inputs, Member, Settings, Source, Stored};
 use crate::domain::companies::Company;
 use crate::domain::connections::Connection;
 use crate::domain::jobs::JobOutcome;
 use crate::domain::{OrgId, Rank};
 use crate::jobs::{JobContext, JobError, JobHandler, verdict};
-use crate::store::derivations::{CompanyInputs, DerivationCommit, DerivationWrite};
+use crate::store::derivations::{CompanyInputs, DerivationCommit, DerivationWrite, Dirty};
 use crate::store::{Store, StoreError};
 use crate::sync::providers::Providers;
 
@@ -25,7 +26,7 @@ use crate::sync::providers::Providers;
 pub use crate::store::derivations::DERIVE_KIND;
 
 /// Companies in one unit.
-const BATCH: i64 = 200;
+const BATCH: i64 = 256;
 /// How long one slice works before it lets others in.
 const SLICE: Duration = Duration::from_secs(20);
 /// A slice, one batch and its commit.
@@ -39,13 +40,11 @@ pub struct Recompute {
     settings: Arc<Settings>,
 }
 
-/// A company's derivation, beside what it was made of.
-#[derive(Debug, Clone)]
-pub struct Worked {
-    /// What came out.
-    pub derivation: Derivation,
-    /// The stored document.
-    pub document: Value,
+/// Companies worked out and not yet committed.
+struct Batch {
+    commits: Vec<DerivationCommit>,
+    /// The last one's mark.
+    last: Option<Dirty>,
 }
 
 impl Recompute {
@@ -73,12 +72,13 @@ impl Recompute {
     }
 
     /// Derives one company. Pure but for its arguments.
-    pub fn work_out(
+    fn work_out(
         &self,
         inputs: &CompanyInputs,
+        previous: Option<&Stored>,
         sources: &[Source],
         now: Timestamp,
-    ) -> Result<Worked, DeriveError> {
+    ) -> Result<Derivation, DeriveError> {
         let records: Vec<FactRecord> = inputs
             .facts
             .iter()
@@ -88,44 +88,57 @@ impl Recompute {
                 facts: row.facts.clone(),
             })
             .collect();
-        let previous = inputs.previous.as_ref().map(Previous::from_document);
         let members = inputs.members.iter().map(|m| Member {
             id: &m.id,
             deleted: false,
             merged: false,
             test: m.is_test,
         });
-        let derivation = derive::derive(&Inputs {
+        derive::derive(&Inputs {
             now,
             settings: &self.settings,
             sources,
             records: &records,
             team_size: Some(derive::team_size(members)),
             manual: &manual_values(&inputs.company),
-            previous: previous.as_ref(),
-        })?;
-        let document = serde_json::to_value(&derivation).unwrap_or(Value::Null);
-        Ok(Worked { derivation, document })
+            previous: previous.map(|stored| &stored.values),
+        })
     }
 
-    fn commit_of(&self, inputs: &CompanyInputs, worked: Worked) -> DerivationCommit {
-        let seq = inputs.dirty.as_ref().map(|d| d.seq);
+    /// What a company's derivation writes. Where nothing differs from the last one, or the company cannot be
+    /// derived, that is only the cleared mark.
+    fn commit_of(&self, inputs: CompanyInputs, sources: &[Source], now: Timestamp) -> DerivationCommit {
         let company_id = inputs.company.id.clone();
-        if inputs.previous.as_ref() == Some(&worked.document) {
+        let seq = inputs.dirty.as_ref().map(|d| d.seq);
+        let previous = inputs.previous.as_deref().map(Stored::from_document);
+        let worked = self.work_out(&inputs, previous.as_ref(), sources, now).map_err(|e| e.to_string());
+        let worked = worked.and_then(|derivation| {
+            serde_json::to_string(&derivation).map(|text| (derivation, text)).map_err(|e| e.to_string())
+        });
+        let (derivation, document) = match worked {
+            Ok(both) => both,
+            Err(error) => {
+                // Its mark is cleared, or this company would be tried again for ever; the next change of
+                // anything that it is made of marks it again. What it said before stays.
+                tracing::error!(company_id = %inputs.company.id, %error, "a company could not be derived");
+                return DerivationCommit { company_id, seq, write: None };
+            }
+        };
+        if inputs.previous.as_ref() == Some(&document) {
             return DerivationCommit { company_id, seq, write: None };
         }
-        let fields = derive::outputs(&worked.derivation);
+        let fields = derive::outputs(&derivation);
         let mut traits = fields.traits;
         // A connection that is gone takes its account ids with it: what the last derivation named and this
         // one does not is removed.
-        let accounts = inputs.previous.as_ref().and_then(|p| p.get("accounts")).and_then(Value::as_object);
-        for connector in accounts.into_iter().flat_map(Map::keys) {
+        for connector in previous.iter().flat_map(|stored| stored.accounts.keys()) {
             traits.entry(format!("{connector}_customer_id")).or_insert(Value::Null);
         }
         let write = DerivationWrite {
-            inputs_hash: worked.derivation.inputs_hash.clone(),
-            next_turn: worked.derivation.next_turn,
-            document: worked.document,
+            read: Some((inputs.company, inputs.state)),
+            inputs_hash: derivation.inputs_hash,
+            next_turn: derivation.next_turn,
+            document,
             fields: fields.columns,
             owned_fields: fields.owned,
             traits,
@@ -135,36 +148,49 @@ impl Recompute {
         DerivationCommit { company_id, seq, write: Some(write) }
     }
 
-    /// One batch of an organisation's dirty companies. Answers how many there were.
-    async fn batch(&self, cx: &JobContext) -> Result<usize, StoreError> {
+    /// What a batch of dirty companies comes to.
+    async fn batch(&self, cx: &JobContext, after: Option<&Dirty>) -> Result<Batch, StoreError> {
         let org = &cx.job.org_id;
-        let inputs = self.store.load_dirty_inputs(org, BATCH).await?;
+        let inputs = self.store.load_dirty_inputs(org, after, BATCH).await?;
+        let mut commits = Vec::with_capacity(inputs.len());
         if inputs.is_empty() {
-            return Ok(0);
+            return Ok(Batch { commits, last: None });
         }
         let sources = self.sources(org).await?;
         let now = cx.now();
-        let mut commits = Vec::with_capacity(inputs.len());
-        for company in &inputs {
+        let last = inputs.last().and_then(|company| company.dirty.clone());
+        for company in inputs {
             let started = Instant::now();
-            match self.work_out(company, &sources, now) {
-                Ok(worked) => commits.push(self.commit_of(company, worked)),
-                Err(error) => {
-                    // Its mark is cleared, or this company would be tried again for ever; the next change of
-                    // anything that it is made of marks it again. What it said before stays.
-                    tracing::error!(company_id = %company.company.id, %error, "a company could not be derived");
-                    commits.push(DerivationCommit {
-                        company_id: company.company.id.clone(),
-                        seq: company.dirty.as_ref().map(|d| d.seq),
-                        write: None,
-                    });
-                }
-            }
+            commits.push(self.commit_of(company, &sources, now));
             metrics::histogram!(crate::telemetry::metric::DERIVE_SECONDS)
                 .record(started.elapsed().as_secs_f64());
         }
-        self.store.commit_derivations(org, commits, Some(cx.fence()), now).await?;
-        Ok(inputs.len())
+        Ok(Batch { commits, last })
+    }
+
+    /// Derives an organisation's dirty companies for one slice of time. While a batch is committed the next one
+    /// is worked out. True when none was left.
+    async fn slice(&self, cx: &JobContext) -> Result<bool, StoreError> {
+        let until = Instant::now() + SLICE;
+        let mut batch = self.batch(cx, None).await?;
+        while !batch.commits.is_empty() {
+            let (store, org, now) = (self.store.clone(), cx.job.org_id.clone(), cx.now());
+            let (fence, commits) = (cx.job.fence.clone(), batch.commits);
+            // A task of its own, for the next batch's arithmetic would keep it waiting here.
+            let committing = AbortOnDropHandle::new(tokio::spawn(async move {
+                store.commit_derivations(&org, commits, Some(&fence), now).await
+            }));
+            let go_on = Instant::now() < until && !cx.stop.is_cancelled();
+            let next = if go_on { Some(self.batch(cx, batch.last.as_ref()).await) } else { None };
+            committing.await.map_err(|e| StoreError::Panicked(e.to_string()))??;
+            batch = match next {
+                None => return Ok(false),
+                // Behind the last mark there is nothing; before it some may have been marked again.
+                Some(Ok(next)) if next.commits.is_empty() => self.batch(cx, None).await?,
+                Some(next) => next?,
+            };
+        }
+        Ok(true)
     }
 
     /// Derives one company from what is stored, without writing.
@@ -173,10 +199,11 @@ impl Recompute {
         org: &OrgId,
         company: &Company,
         now: Timestamp,
-    ) -> Result<Option<Worked>, LookError> {
+    ) -> Result<Option<Derivation>, LookError> {
         let Some(inputs) = self.store.load_company_inputs(org, &company.id).await? else { return Ok(None) };
         let sources = self.sources(org).await?;
-        Ok(Some(self.work_out(&inputs, &sources, now)?))
+        let previous = inputs.previous.as_deref().map(Stored::from_document);
+        Ok(Some(self.work_out(&inputs, previous.as_ref(), &sources, now)?))
     }
 }
 
@@ -193,6 +220,9 @@ pub enum LookError {
 
 /// Values that a person entered, by the name of the derived value.
 fn manual_values(company: &Company) -> Map<String, Value> {
+    if company.provenance.values().all(|source| source.rank != Rank::Manual) {
+        return Map::new();
+    }
     let columns = match serde_json::to_value(&company.fields) {
         Ok(Value::Object(columns)) => columns,
         _ => Map::new(),
@@ -219,15 +249,11 @@ impl JobHandler for Recompute {
     }
 
     async fn run(&self, cx: JobContext) -> JobOutcome {
-        let until = Instant::now() + SLICE;
-        while Instant::now() < until && !cx.stop.is_cancelled() {
-            match self.batch(&cx).await {
-                Ok(0) => return JobOutcome::Done,
-                Ok(_) => {}
-                Err(error) => return verdict(&JobError::Store(error), cx.now()),
-            }
+        match self.slice(&cx).await {
+            Ok(true) => JobOutcome::Done,
+            Ok(false) => JobOutcome::Snooze(Duration::ZERO),
+            Err(error) => verdict(&JobError::Store(error), cx.now()),
         }
-        JobOutcome::Snooze(Duration::ZERO)
     }
 }
 

@@ -39,21 +39,22 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let company = find_company(host.store(), &host.org, args.company.as_deref().unwrap_or_default()).await?;
     let services = &host.services;
     let recompute = Recompute::new(services.store.clone(), services.providers.clone(), host.derive.clone());
-    let worked = recompute.look(&host.org, &company, app.clock.now()).await.map_err(|e| match e {
+    let derivation = recompute.look(&host.org, &company, app.clock.now()).await.map_err(|e| match e {
         LookError::Store(e) => e.into(),
         LookError::Derive(e) => {
             CommandError::new(ExitCode::Failed, "not_derivable", "the company cannot be derived")
                 .why(e.to_string())
         }
     })?;
-    let worked = worked.ok_or_else(|| CommandError::not_found(format_args!("company {}", company.id)))?;
+    let derivation =
+        derivation.ok_or_else(|| CommandError::not_found(format_args!("company {}", company.id)))?;
     if app.out.is_json() {
-        return app.out.json(&worked.document);
+        return app.out.json(&derivation);
     }
     let text = if args.explain {
-        derive::explain(&worked.derivation)
+        derive::explain(&derivation)
     } else {
-        let values = serde_json::to_value(&worked.derivation.values).unwrap_or_default();
+        let values = serde_json::to_value(&derivation.values).unwrap_or_default();
         let lines = values.as_object().into_iter().flatten().map(|(name, value)| format!("{name} = {value}"));
         lines.collect::<Vec<_>>().join("\n")
     };

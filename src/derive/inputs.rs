@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use connector_sdk::facts::Fact;
 use connector_sdk::{Mode, RecordKey, Role, Timestamp};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -36,6 +37,16 @@ pub struct FactRecord {
     pub facts: String,
 }
 
+/// A stored document, as far as the next derivation needs it.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Stored {
+    /// What it said.
+    pub values: Previous,
+    /// Ids at billing tools, by connector.
+    pub accounts: BTreeMap<String, IgnoredAny>,
+}
+
 /// What the last derivation said, as far as a rule needs it.
 ///
 /// Every member may be absent: a document of an older version, or values that a person gives in a case.
@@ -54,10 +65,10 @@ pub struct Previous {
     pub renewed_on: Option<NaiveDate>,
 }
 
-impl Previous {
-    /// From a stored derivation's document, of any version.
-    pub fn from_document(document: &Value) -> Self {
-        document.get("values").and_then(|values| Self::deserialize(values).ok()).unwrap_or_default()
+impl Stored {
+    /// From a stored derivation's document, of any version. One that cannot be read says nothing.
+    pub fn from_document(document: &str) -> Self {
+        serde_json::from_str(document).unwrap_or_default()
     }
 }
 

@@ -59,6 +59,8 @@ pub struct MemberRow {
 pub struct CompanyInputs {
     /// The company as stored.
     pub company: Company,
+    /// Its row.
+    pub state: CompanyState,
     /// The mark that asked for it; `None` when it was asked for by hand.
     pub dirty: Option<Dirty>,
     /// Live records of every party that is linked to the company, and the closure of their references. A
@@ -67,10 +69,19 @@ pub struct CompanyInputs {
     pub facts: Vec<FactsRow>,
     /// Linked users.
     pub members: Vec<MemberRow>,
-    /// The previous derivation's document.
-    pub previous: Option<Value>,
+    /// The previous derivation's document, as it was written.
+    pub previous: Option<String>,
     /// Hash of the previous derivation's inputs.
     pub previous_hash: Option<String>,
+}
+
+/// A company's row as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompanyState {
+    /// Counted up by every write.
+    pub version: i64,
+    /// Made from a party, and nobody else's yet.
+    pub placeholder: bool,
 }
 
 /// A value that changed.
@@ -102,8 +113,11 @@ pub struct DerivationCommit {
 /// The changed part of a derivation.
 #[derive(Debug, Clone)]
 pub struct DerivationWrite {
-    /// Values, provenance, losers: the whole answer.
-    pub document: Value,
+    /// The company that it was worked out from; the unit reads the row again where it has changed since, or
+    /// where this is `None`.
+    pub read: Option<(Company, CompanyState)>,
+    /// Values, provenance, losers: the whole answer, as JSON.
+    pub document: String,
     /// Hash of the inputs.
     pub inputs_hash: String,
     /// Columns that derivation owns; `None` clears a column that derivation wrote before. Fields with a
@@ -144,21 +158,27 @@ pub trait DerivationStore {
         at: Timestamp,
     ) -> Result<Option<String>>;
 
-    /// Inputs of up to `limit` dirty companies, longest marked first.
-    async fn load_dirty_inputs(&self, org: &OrgId, limit: i64) -> Result<Vec<CompanyInputs>>;
+    /// Inputs of up to `limit` dirty companies, longest marked first; `after` goes on behind a mark that an
+    /// earlier call gave.
+    async fn load_dirty_inputs(
+        &self,
+        org: &OrgId,
+        after: Option<&Dirty>,
+        limit: i64,
+    ) -> Result<Vec<CompanyInputs>>;
 
     /// Inputs of one company.
     async fn load_company_inputs(&self, org: &OrgId, company: &CompanyId) -> Result<Option<CompanyInputs>>;
 
-    /// One unit: documents, columns, traits, context, changes, marks. Answers the changes by company; a
-    /// company whose values are equal writes nothing but the cleared mark.
+    /// One unit: documents, columns, traits, context, changes, marks. Answers the companies whose values
+    /// changed; one whose values are equal writes nothing but the cleared mark.
     async fn commit_derivations(
         &self,
         org: &OrgId,
         commits: Vec<DerivationCommit>,
         fence: Option<&Fence>,
         at: Timestamp,
-    ) -> Result<Vec<(CompanyId, Vec<FieldChange>)>>;
+    ) -> Result<Vec<CompanyId>>;
 
     /// The stored derivation's document.
     async fn find_derivation(&self, org: &OrgId, company: &CompanyId) -> Result<Option<Value>>;

@@ -1,7 +1,7 @@
 //! The mirror: raw records, their facts and references, checkpoints, runs, rejected records.
 
 use async_trait::async_trait;
-use connector_sdk::{Cursor, Partition, RecordKey, Timestamp};
+use connector_sdk::{Cursor, Partition, RecordKey, Rejected, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Result;
@@ -15,6 +15,8 @@ use crate::domain::{ConnectionId, DeliveryId, OrgId, RunId};
 pub struct MirrorWrite {
     /// Stream and id.
     pub key: RecordKey,
+    /// Taken from [`MirrorStore::next_read_seq`] before the request that gave it went out.
+    pub read_seq: i64,
     /// The provider's JSON text.
     pub payload: String,
     /// SHA-256 of the canonical JSON (sorted keys, no white space), hex.
@@ -100,8 +102,10 @@ pub struct IngestCommit {
     pub connection_id: ConnectionId,
     /// The run that counts it; `None` for webhook touches.
     pub run_id: Option<RunId>,
-    /// Taken from [`MirrorStore::next_read_seq`] before the request went out.
+    /// As [`MirrorWrite::read_seq`], of the read that told of the tombstones.
     pub read_seq: i64,
+    /// How many of a stream's pages it holds, for the run's counts.
+    pub pages: i64,
     /// The full pass that saw these records; `None` outside a pass.
     pub generation: Option<i64>,
     /// Records.
@@ -109,7 +113,7 @@ pub struct IngestCommit {
     /// Records that are gone.
     pub tombstones: Vec<RecordKey>,
     /// Items to quarantine.
-    pub rejected: Vec<(String, Option<String>, String, String)>,
+    pub rejected: Vec<Rejected>,
     /// Parties among the records, to be matched. (A manual link is left alone.)
     pub parties: Vec<PartyObserved>,
     /// The partition's new state.

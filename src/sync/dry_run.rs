@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use connector_sdk::{ConnectorError, Next, Priority, ReadMode, RecordKey, StreamSpec, Timestamp};
 
 use super::SyncError;
-use super::ingest::{canonical_hash, prepare};
+use super::canonical::canonical_hash;
+use super::ingest::prepare;
 use super::providers::{ConnectionSettings, Providers};
 use crate::domain::connections::Connection;
 use crate::domain::runs::StreamProgress;
@@ -59,7 +60,7 @@ pub async fn dry_run(
                         }
                         Err(error) => return Err(error.into()),
                     };
-                let prepared = prepare(&*connector, &spec, &link, page.records);
+                let prepared = prepare(&*connector, &spec, &link, 0, page.records);
                 let keys: Vec<RecordKey> = prepared.records.iter().map(|r| r.key.clone()).collect();
                 let have: HashMap<_, _> = store
                     .load_records(&connection.org_id, &connection.id, &keys)

@@ -2,8 +2,8 @@
 //! way, becomes rows by the same function.
 
 use connector_sdk::{DynConnector, Record, RecordKey, Rejected, Spec, Timestamp};
-use sha2::{Digest, Sha256};
 
+use super::canonical::canonical_hash;
 use super::links::{self, LinkSettings};
 use crate::domain::ConnectionId;
 use crate::store::identity::PartyObserved;
@@ -33,14 +33,11 @@ impl Prepared {
             connection_id,
             run_id: None,
             read_seq,
+            pages: i64::from(!self.records.is_empty()),
             generation: None,
             records: self.records,
             tombstones: Vec::new(),
-            rejected: rejected
-                .into_iter()
-                .chain(self.rejected)
-                .map(|r| (r.stream, r.id, r.reason, r.payload))
-                .collect(),
+            rejected: rejected.into_iter().chain(self.rejected).collect(),
             parties: self.parties,
             checkpoint: None,
             split: Vec::new(),
@@ -58,11 +55,12 @@ pub fn prepare(
     connector: &dyn DynConnector,
     spec: &Spec,
     link: &LinkSettings,
+    read_seq: i64,
     records: Vec<Record>,
 ) -> Prepared {
     let mut out = Prepared { records: Vec::with_capacity(records.len()), ..Prepared::default() };
     for record in records {
-        match translate(connector, spec, link, &record) {
+        match translate(connector, spec, link, read_seq, &record) {
             Ok((row, party)) => {
                 out.records.push(row);
                 out.parties.extend(party);
@@ -82,6 +80,7 @@ fn translate(
     connector: &dyn DynConnector,
     spec: &Spec,
     link: &LinkSettings,
+    read_seq: i64,
     record: &Record,
 ) -> Result<(MirrorWrite, Option<PartyObserved>), String> {
     let extract = connector.facts(record).map_err(|e| e.to_string())?;
@@ -93,6 +92,7 @@ fn translate(
         .and_then(|_| links::observe(spec.id, link, &record.key, &extract.facts));
     let row = MirrorWrite {
         key: record.key.clone(),
+        read_seq,
         payload: record.payload.get().to_owned(),
         hash,
         facts,
@@ -107,28 +107,4 @@ fn sorted(mut refs: Vec<RecordKey>) -> Vec<RecordKey> {
     refs.sort_unstable();
     refs.dedup();
     refs
-}
-
-/// SHA-256 (hex) of the canonical form: members sorted by key, no white space. Two answers that differ only
-/// in the order of members or in spacing are the same record.
-pub fn canonical_hash(payload: &str) -> Result<String, serde_json::Error> {
-    // serde_json's map is sorted by key in this build, so writing a parsed value gives the canonical form.
-    let value: serde_json::Value = serde_json::from_str(payload)?;
-    let canonical = serde_json::to_vec(&value)?;
-    Ok(hex::encode(Sha256::digest(&canonical)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_sees_values_and_not_spelling() {
-        let a = canonical_hash(r#"{"b":1,"a":[{"y":null,"x":"é"}]}"#).unwrap();
-        let b = canonical_hash("{ \"a\": [ {\"x\": \"\\u00e9\", \"y\": null} ],\n \"b\": 1 }").unwrap();
-        let c = canonical_hash(r#"{"b":2,"a":[{"y":null,"x":"é"}]}"#).unwrap();
-        assert_eq!(a, b);
-        assert_ne!(a, c);
-        assert!(canonical_hash("{").is_err());
-    }
 }

@@ -11,6 +11,7 @@
 //! | [`start`] | making runs: on connect, on schedule, by hand |
 //! | [`credentials`] | secrets at rest |
 
+mod canonical;
 pub mod credentials;
 pub mod dry_run;
 pub mod ingest;

@@ -2,7 +2,8 @@
 //!
 //! One slice of the job reads for a bounded time and then snoozes, so that a long backfill shares the
 //! workers; the next slice goes on from the checkpoints. A page is committed whole: records, references,
-//! links, dirty marks, checkpoint and counts in one unit. While a page is committed the next one is read.
+//! links, dirty marks, checkpoint and counts in one unit, together with those that arrived behind it meanwhile.
+//! While pages are committed the next ones are read and translated.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -11,11 +12,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector_sdk::{
-    Clock, ConnectorError, Cursor, DynConnector, Next, Page, Partition, Priority, ReadMode, Record,
-    RecordKey, Rejected, Session, Spec, StreamSpec,
+    Clock, ConnectorError, Cursor, DynConnector, Next, Page, Priority, ReadMode, Record, RecordKey, Rejected,
+    Session, Spec, StreamSpec,
 };
 use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::SyncError;
@@ -40,6 +44,10 @@ pub struct RunLimits {
     pub time: Duration,
 }
 
+/// Pages that arrived are committed together up to about so many records.
+const COMMIT_RECORDS: usize = 512;
+/// Pages read ahead of those that are committed.
+const PAGES_AHEAD: usize = 6;
 /// Rows that one sweep turns into tombstones in a unit.
 const SWEEP: i64 = 500;
 /// What a slice may take beyond its own time before it counts as hanging: one page and its commit.
@@ -108,8 +116,11 @@ impl RunHandler {
             org: connection.org_id.clone(),
             connection: connection.id.clone(),
             run: run.id.clone(),
-            until: Instant::now() + self.limits.time,
-            pages_left: AtomicU32::new(self.limits.pages),
+            share: Arc::new(Share {
+                until: Instant::now() + self.limits.time,
+                pages_left: AtomicU32::new(self.limits.pages),
+                stop: cx.stop.clone(),
+            }),
         };
         let unfinished: Vec<_> = run
             .streams
@@ -257,18 +268,50 @@ struct Reader<'a> {
     org: OrgId,
     connection: ConnectionId,
     run: RunId,
-    until: Instant,
-    pages_left: AtomicU32,
+    share: Arc<Share>,
 }
 
-/// A page on its way.
-type Reading = AbortOnDropHandle<Result<Arrived, SyncError>>;
+/// How much a slice may still read.
+struct Share {
+    until: Instant,
+    pages_left: AtomicU32,
+    stop: CancellationToken,
+}
+
+impl Share {
+    /// Whether one page more is read, which is taken off.
+    fn take_page(&self) -> bool {
+        Instant::now() < self.until
+            && !self.stop.is_cancelled()
+            && self.pages_left.fetch_sub(1, Ordering::Relaxed) > 1
+    }
+}
+
+/// Pages on their way, in their order: each is being translated.
+type Arriving = mpsc::Receiver<Result<AbortOnDropHandle<Arrived>, SyncError>>;
 
 /// A page that was read and translated.
 struct Arrived {
     /// The page; its records and rejected items are in `commit`.
     page: Page,
     commit: IngestCommit,
+}
+
+impl Arrived {
+    /// Whether it may be committed in one unit with the page before it. Between a deletion, or what a change
+    /// feed names, and a record the order matters.
+    fn joins(&self) -> bool {
+        self.page.touched.is_empty() && self.page.tombstones.is_empty() && self.page.split.is_empty()
+    }
+
+    fn join(&mut self, next: Self) {
+        self.commit.records.extend(next.commit.records);
+        self.commit.rejected.extend(next.commit.rejected);
+        self.commit.parties.extend(next.commit.parties);
+        self.commit.pages += next.commit.pages;
+        self.page.total = next.page.total.or(self.page.total);
+        self.page.next = next.page.next;
+    }
 }
 
 /// Turns records into a commit of this run.
@@ -283,9 +326,16 @@ struct Translator {
 }
 
 impl Translator {
+    fn arrived(&self, read_seq: i64, mut page: Page) -> Arrived {
+        let (records, rejected) = (take(&mut page.records), take(&mut page.rejected));
+        let mut commit = self.commit(read_seq, records, rejected);
+        commit.pages = 1;
+        Arrived { page, commit }
+    }
+
     fn commit(&self, read_seq: i64, records: Vec<Record>, rejected: Vec<Rejected>) -> IngestCommit {
         let now = self.clock.now();
-        let prepared = ingest::prepare(&*self.connector, &self.spec, &self.link, records);
+        let prepared = ingest::prepare(&*self.connector, &self.spec, &self.link, read_seq, records);
         IngestCommit {
             run_id: Some(self.run.clone()),
             fence: Some(self.fence.clone()),
@@ -398,51 +448,83 @@ impl Reader<'_> {
         mode: ReadMode,
         mut checkpoint: Checkpoint,
     ) -> Result<Slice, SyncError> {
-        let mut reading = self.read(stream, mode, &checkpoint.partition, checkpoint.cursor.clone());
+        let (mut pages, reading) = self.read(stream, mode, &checkpoint);
+        let mut finished = false;
+        // What came behind the pages of the last commit and was not committed with them.
+        let mut behind = None;
         loop {
-            let Arrived { page, commit } = joined(reading).await?;
-            let next = page.next.clone();
-            let more = matches!(next, Next::More(_));
-            let ahead = match &next {
-                Next::More(cursor) if self.may_go_on() => {
-                    Some(self.read(stream, mode, &checkpoint.partition, Some(cursor.clone())))
-                }
-                _ => None,
+            let mut arrived = match behind.take() {
+                Some(arrived) => arrived?,
+                None => match pages.recv().await {
+                    Some(page) => joined(page?).await?,
+                    None => break,
+                },
             };
-            self.commit(stream, mode, &mut checkpoint, page, commit).await?;
-            match ahead {
-                Some(next) => reading = next,
-                None if more => return Ok(Slice::More),
-                None => return Ok(Slice::Finished),
+            while arrived.joins() && arrived.commit.records.len() < COMMIT_RECORDS {
+                // Only what is there already: nothing waits for a page that has not come yet.
+                let Ok(page) = pages.try_recv() else { break };
+                let next = match page {
+                    Ok(page) => joined(page).await,
+                    Err(error) => Err(error),
+                };
+                match next {
+                    Ok(next) if next.joins() => arrived.join(next),
+                    other => {
+                        behind = Some(other);
+                        break;
+                    }
+                }
             }
+            finished = matches!(arrived.page.next, Next::CaughtUp(_));
+            self.commit(stream, mode, &mut checkpoint, arrived.page, arrived.commit).await?;
         }
+        if finished {
+            return Ok(Slice::Finished);
+        }
+        // A reader that ended for another reason than its share is told from one that has more to read.
+        reading.await.map_err(abnormal)?;
+        Ok(Slice::More)
     }
 
-    /// Whether this slice reads one page more.
-    fn may_go_on(&self) -> bool {
-        Instant::now() < self.until
-            && !self.cx.stop.is_cancelled()
-            && self.pages_left.fetch_sub(1, Ordering::Relaxed) > 1
-    }
-
+    /// Reads a partition's pages, one after the other, until it is caught up or this slice's share is used up.
     fn read(
         &self,
         stream: &StreamSpec,
         mode: ReadMode,
-        partition: &Partition,
-        cursor: Option<Cursor>,
-    ) -> Reading {
+        checkpoint: &Checkpoint,
+    ) -> (Arriving, AbortOnDropHandle<()>) {
         let (store, session) = (self.handler.store.clone(), self.session.clone());
-        let (stream, partition) = (stream.name, partition.clone());
-        let translator = self.translator.clone();
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            let read_seq = store.next_read_seq().await?;
-            let mut page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
-            // Translated here, while the page before is committed.
-            let (records, rejected) = (take(&mut page.records), take(&mut page.rejected));
-            let commit = translator.commit(read_seq, records, rejected);
-            Ok(Arrived { page, commit })
-        }))
+        let (stream, partition) = (stream.name, checkpoint.partition.clone());
+        let (translator, share) = (self.translator.clone(), self.share.clone());
+        let mut cursor = checkpoint.cursor.clone();
+        let (sender, pages) = mpsc::channel(PAGES_AHEAD);
+        let reading = tokio::spawn(async move {
+            loop {
+                let page = async {
+                    let read_seq = store.next_read_seq().await?;
+                    let page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
+                    Ok((read_seq, page))
+                };
+                let (arrived, next) = match page.await {
+                    Ok((read_seq, page)) => {
+                        let next = page.next.clone();
+                        let translator = translator.clone();
+                        // While the next page is on its way.
+                        let arrived = tokio::spawn(async move { translator.arrived(read_seq, page) });
+                        (Ok(AbortOnDropHandle::new(arrived)), Some(next))
+                    }
+                    Err(error) => (Err(error), None),
+                };
+                if sender.send(arrived).await.is_err() {
+                    break;
+                }
+                match next {
+                    Some(Next::More(next)) if share.take_page() => cursor = Some(next),
+                    _ => break,
+                }
+            }
+        });
+        (pages, AbortOnDropHandle::new(reading))
     }
 
     async fn commit(
@@ -504,10 +586,11 @@ impl Reader<'_> {
     }
 }
 
-async fn joined(reading: Reading) -> Result<Arrived, SyncError> {
-    match reading.await {
-        Ok(answer) => answer,
-        // A panic in a connector is the connector's fault; the job is tried again and ends as a dead letter.
-        Err(e) => Err(ConnectorError::Transient(format!("reading ended abnormally: {e}")).into()),
-    }
+async fn joined(translating: AbortOnDropHandle<Arrived>) -> Result<Arrived, SyncError> {
+    translating.await.map_err(abnormal)
+}
+
+/// A panic in a connector is the connector's fault; the job is tried again and ends as a dead letter.
+fn abnormal(error: JoinError) -> SyncError {
+    ConnectorError::Transient(format!("reading ended abnormally: {error}")).into()
 }

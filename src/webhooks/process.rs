@@ -178,7 +178,8 @@ impl ProcessHandler {
     ) -> Result<(), SyncError> {
         let now = self.clock.now();
         let link = ConnectionSettings::parse(&connection.config)?.link;
-        let prepared = ingest::prepare(connector, &connector.spec(), &link, read.batch.records);
+        let prepared =
+            ingest::prepare(connector, &connector.spec(), &link, read.read_seq, read.batch.records);
         let mut commit = prepared.into_commit(connection.id.clone(), read.read_seq, read.batch.rejected, now);
         commit.tombstones = read.batch.tombstones;
         commit.deliveries = deliveries;

@@ -8,7 +8,7 @@ use super::{Engine, Lane, Result, Scope, units};
 use crate::domain::connections::Connection;
 use crate::domain::jobs::Fence;
 use crate::domain::{CompanyId, OrgId};
-use crate::store::derivations::{CompanyInputs, DerivationCommit, DerivationStore, FieldChange};
+use crate::store::derivations::{CompanyInputs, DerivationCommit, DerivationStore, Dirty, FieldChange};
 
 #[async_trait]
 impl DerivationStore for Engine {
@@ -41,9 +41,14 @@ impl DerivationStore for Engine {
         )
     }
 
-    async fn load_dirty_inputs(&self, org: &OrgId, limit: i64) -> Result<Vec<CompanyInputs>> {
-        unit!(self.snapshot(Scope::Org(org.clone())), [org = org.clone()], |c| {
-            units::inputs::load_dirty_inputs(c, org, limit)
+    async fn load_dirty_inputs(
+        &self,
+        org: &OrgId,
+        after: Option<&Dirty>,
+        limit: i64,
+    ) -> Result<Vec<CompanyInputs>> {
+        unit!(self.snapshot(Scope::Org(org.clone())), [org = org.clone(), after = after.cloned()], |c| {
+            units::inputs::load_dirty_inputs(c, org, after.as_ref(), limit)
         })
     }
 
@@ -59,7 +64,7 @@ impl DerivationStore for Engine {
         commits: Vec<DerivationCommit>,
         fence: Option<&Fence>,
         at: Timestamp,
-    ) -> Result<Vec<(CompanyId, Vec<FieldChange>)>> {
+    ) -> Result<Vec<CompanyId>> {
         unit!(
             self.write(Lane::Bulk, Scope::Org(org.clone())),
             [org = org.clone(), commits = commits, fence = fence.cloned()],

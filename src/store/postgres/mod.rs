@@ -12,6 +12,7 @@ use super::open::{self, MIGRATIONS_TABLE, OpenMode, StoreConfig};
 use super::{JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 
 mod roles;
+mod statistics;
 mod wake;
 
 /// The engine's name, for people.
@@ -117,6 +118,7 @@ pub struct Engine {
     system: PgPool,
     read_only: bool,
     clock: Arc<dyn Clock>,
+    statistics: statistics::Statistics,
     wake: wake::Wake,
 }
 
@@ -191,6 +193,7 @@ impl Engine {
             system: pool(config, options.clone(), roles::SYSTEM, read_only),
             read_only,
             clock,
+            statistics: statistics::Statistics::new(options.clone()),
             wake: wake::Wake::new(options),
         };
         // The first connection of each pool asserts the role now, not at the first request.
@@ -211,6 +214,7 @@ impl Engine {
     /// Closes both pools.
     pub async fn close(&self) {
         self.wake.stop();
+        self.statistics.stop();
         self.app.close().await;
         self.system.close().await;
     }
@@ -232,16 +236,16 @@ impl Engine {
         Ok(found)
     }
 
-    pub(crate) fn write(&self, _lane: Lane, scope: Scope) -> Run<'_> {
-        Run { engine: self, scope, kind: Kind::Write }
+    pub(crate) fn write(&self, lane: Lane, scope: Scope) -> Run<'_> {
+        Run { engine: self, scope, kind: Kind::Write, bulk: lane == Lane::Bulk }
     }
 
     pub(crate) fn read(&self, scope: Scope) -> Run<'_> {
-        Run { engine: self, scope, kind: Kind::Read }
+        Run { engine: self, scope, kind: Kind::Read, bulk: false }
     }
 
     pub(crate) fn snapshot(&self, scope: Scope) -> Run<'_> {
-        Run { engine: self, scope, kind: Kind::Snapshot }
+        Run { engine: self, scope, kind: Kind::Snapshot, bulk: false }
     }
 
     /// The next number of the sequence that orders reads.
@@ -276,6 +280,7 @@ pub(crate) struct Run<'e> {
     engine: &'e Engine,
     scope: Scope,
     kind: Kind,
+    bulk: bool,
 }
 
 impl Run<'_> {
@@ -314,6 +319,9 @@ impl Run<'_> {
             let (result, pushed) = super::watch_pushes(once(pool, &begin, &unit)).await;
             if pushed && result.is_ok() {
                 self.engine.wake.tell();
+            }
+            if self.bulk && result.is_ok() {
+                self.engine.statistics.committed();
             }
             match result {
                 Err(error) if error.wants_retry() => {

@@ -74,9 +74,10 @@ fn missing(user: &str, what: String) -> StoreError {
 /// Puts a pool's connection into its role and asserts what durability and tenancy rest on.
 pub(super) async fn enter(c: &mut PgConnection, role: &'static str, read_only: bool) -> Result<()> {
     sqlx::raw_sql(match role {
-        // Compiling a plan costs more than any of our statements runs.
-        APP => "SET ROLE halo_sync_app; SET jit = off",
-        _ => "SET ROLE halo_sync_system; SET jit = off",
+        // Compiling a plan costs more than any of our statements runs. Each of them finds its rows by an index; a
+        // list of keys that are mostly new looks to the planner like half of the table.
+        APP => "SET ROLE halo_sync_app; SET jit = off; SET enable_seqscan = off",
+        _ => "SET ROLE halo_sync_system; SET jit = off; SET enable_seqscan = off",
     })
     .execute(&mut *c)
     .await

@@ -1,13 +1,13 @@
 //! Derivations: documents, columns, traits, entries, history, marks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use connector_sdk::Timestamp;
 use serde_json::{Map, Value};
 use sqlx::FromRow;
 
 use super::dirty::{self, Marks};
-use super::inputs::{self, DirtyRow};
+use super::inputs;
 use super::{Conn, bulk, jobs, new_id_at, rows};
 use crate::domain::companies::{Company, FieldSource};
 use crate::domain::jobs::Fence;
@@ -18,16 +18,18 @@ use crate::store::derivations::{DERIVE_KIND, DerivationCommit, DerivationWrite, 
 use crate::store::traits::{self, outranked};
 
 statements! {
-    LOCK_COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"), " ORDER BY id",
-        for_update!());
+    LOCK_COMPANIES = concat!("SELECT id, version FROM companies WHERE org_id = $1 AND id", in_list!("$2"),
+        " ORDER BY id", for_update!());
+    COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     COMPANIES_BEHIND = "SELECT id FROM companies WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3";
     EXISTING = concat!("SELECT id FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     CLEAR_MARKS = concat!("DELETE FROM dirty_companies WHERE org_id = $1 AND (company_id, seq) IN
         (SELECT value ->> 0, CAST(value ->> 1 AS BIGINT) FROM", json_rows!("$2"), ")");
     CLEAR_TURNS = concat!("DELETE FROM company_turns WHERE org_id = $1 AND company_id", in_list!("$2"));
     FIND_DERIVATION = "SELECT document FROM company_derivations WHERE org_id = $1 AND company_id = $2";
-    LIST_CHANGES = "SELECT field, old_value, new_value, changed_at, cause FROM field_changes
-        WHERE org_id = $1 AND company_id = $2 AND ($3 = '' OR field = $3) ORDER BY changed_at DESC, id DESC LIMIT $4";
+    LIST_CHANGES = "SELECT id, changed_at, cause, changes FROM field_changes
+        WHERE org_id = $1 AND company_id = $2 AND (changed_at, id) < ($3, $4)
+        ORDER BY changed_at DESC, id DESC LIMIT $5";
     ANY_DIRTY = "SELECT CAST(1 AS BIGINT) FROM dirty_companies WHERE org_id = $1 LIMIT 1";
     // Where the derive job waits or runs, nothing was missed: it is not to be hastened.
     ORGS_WITH_DIRTY = "SELECT DISTINCT d.org_id FROM dirty_companies d
@@ -96,8 +98,12 @@ struct Prepared<'a> {
     placeholder: bool,
     row_changed: bool,
     write: &'a DerivationWrite,
-    changes: Vec<FieldChange>,
+    cause: &'a [String],
+    changes: Vec<Changed>,
 }
+
+/// Field, old value, new value: an element of `field_changes.changes`.
+type Changed = (String, Value, Value);
 
 pub(crate) async fn commit_derivations(
     c: &mut Conn,
@@ -105,41 +111,52 @@ pub(crate) async fn commit_derivations(
     commits: &[DerivationCommit],
     fence: Option<&Fence>,
     at: Timestamp,
-) -> Result<Vec<(CompanyId, Vec<FieldChange>)>> {
+) -> Result<Vec<CompanyId>> {
     if let Some(fence) = fence {
         jobs::fence_in(c, fence).await?;
     }
-    let writes: BTreeMap<&str, &DerivationWrite> = commits
+    // By company: what to write, and whether a mark asked for it.
+    let writes: BTreeMap<&str, (&DerivationWrite, bool)> = commits
         .iter()
-        .filter_map(|commit| commit.write.as_ref().map(|write| (commit.company_id.as_str(), write)))
+        .filter_map(|x| x.write.as_ref().map(|write| (x.company_id.as_str(), (write, x.seq.is_some()))))
         .collect();
     let mut answer = Vec::new();
     if !writes.is_empty() {
         let list = json_list(writes.keys());
-        let causes: BTreeMap<String, DirtyRow> = inputs::load_dirty(c, org, &list)
+        let causes: HashMap<String, Vec<String>> = inputs::load_dirty(c, org, &list)
             .await?
             .into_iter()
-            .map(|row| (row.company_id.clone(), row))
+            .map(|row| (row.company_id, dirty::reasons(&row.reasons)))
             .collect();
-        let mut locked = rows::load_companies(c, LOCK_COMPANIES, org, &list).await?;
-        let mut prepared = Vec::new();
-        for (id, write) in &writes {
+        let by_hand = ["manual".to_owned()];
+        let versions: HashMap<String, i64> = sqlx::query_as(LOCK_COMPANIES)
+            .bind(&org.0)
+            .bind(&list)
+            .fetch_all(&mut *c)
+            .await?
+            .into_iter()
+            .collect();
+        let written_since = writes.iter().filter_map(|(id, (write, _))| {
+            let version = versions.get(*id)?;
+            write.read.as_ref().is_none_or(|(_, state)| state.version != *version).then_some(*id)
+        });
+        let written_since = json_list(written_since);
+        let mut again = match written_since.as_str() {
+            "[]" => HashMap::new(),
+            list => rows::load_companies(c, COMPANIES, org, list).await?,
+        };
+        let mut prepared = Vec::with_capacity(writes.len());
+        for (id, (write, marked)) in &writes {
             // Removed since its inputs were read: nothing to write, and its mark went with it.
-            let Some((company, placeholder)) = locked.remove(*id) else { continue };
-            let marked =
-                commits.iter().any(|commit| commit.company_id.as_str() == *id && commit.seq.is_some());
-            let cause = match causes.get(*id).filter(|_| marked) {
-                Some(row) => dirty::reasons(&row.reasons),
-                None => vec!["manual".to_owned()],
-            };
-            prepared.push(apply(company, placeholder, write, &cause, at)?);
+            if !versions.contains_key(*id) {
+                continue;
+            }
+            let Some((company, state)) = again.remove(*id).or_else(|| write.read.clone()) else { continue };
+            let cause = causes.get(*id).filter(|_| *marked).map_or(&by_hand[..], Vec::as_slice);
+            prepared.push(apply(company, state.placeholder, write, cause, at)?);
         }
         write_all(c, org, &prepared, at).await?;
-        for x in prepared {
-            if !x.changes.is_empty() {
-                answer.push((x.company.id, x.changes));
-            }
-        }
+        answer = prepared.into_iter().filter(|x| !x.changes.is_empty()).map(|x| x.company.id).collect();
     }
     let marks: BTreeSet<(&str, i64)> =
         commits.iter().filter_map(|x| x.seq.map(|seq| (x.company_id.as_str(), seq))).collect();
@@ -154,7 +171,7 @@ fn apply<'a>(
     mut company: Company,
     placeholder: bool,
     write: &'a DerivationWrite,
-    cause: &[String],
+    cause: &'a [String],
     at: Timestamp,
 ) -> Result<Prepared<'a>> {
     let from = FieldSource { rank: Rank::Synced, source: DERIVED.to_owned(), at };
@@ -164,11 +181,11 @@ fn apply<'a>(
     let mut moved = false;
     for name in &write.owned_fields {
         let value = derived.remove(name).unwrap_or(Value::Null);
-        moved |= lay(&mut fields, &mut company.provenance, name, value, &from, cause, &mut changes);
+        moved |= lay(&mut fields, &mut company.provenance, name, value, &from, &mut changes);
     }
     for (name, value) in &write.traits {
         let custom = &mut company.custom_fields;
-        moved |= lay(custom, &mut company.provenance, name, value.clone(), &from, cause, &mut changes);
+        moved |= lay(custom, &mut company.provenance, name, value.clone(), &from, &mut changes);
     }
     for (key, entry) in &write.context {
         if company.context.get(key) == entry.as_ref() {
@@ -192,7 +209,7 @@ fn apply<'a>(
     if moved {
         company.updated_at = at;
     }
-    Ok(Prepared { company, placeholder, row_changed: moved, write, changes })
+    Ok(Prepared { company, placeholder, row_changed: moved, write, cause, changes })
 }
 
 /// The source of what derivation wrote.
@@ -205,8 +222,7 @@ fn lay(
     name: &str,
     value: Value,
     from: &FieldSource,
-    cause: &[String],
-    changes: &mut Vec<FieldChange>,
+    changes: &mut Vec<Changed>,
 ) -> bool {
     let stored = provenance.get(name);
     let newer = stored.is_some_and(|stored| stored.rank != Rank::Claimed && stored.at > from.at);
@@ -230,13 +246,7 @@ fn lay(
         provenance.insert(name.to_owned(), from.clone());
     }
     if old != value {
-        changes.push(FieldChange {
-            field: name.to_owned(),
-            old,
-            new: value,
-            at: from.at,
-            cause: cause.to_vec(),
-        });
+        changes.push((name.to_owned(), old, value));
     }
     true
 }
@@ -245,48 +255,37 @@ async fn write_all(c: &mut Conn, org: &OrgId, prepared: &[Prepared<'_>], at: Tim
     let companies: Vec<(&Company, bool)> =
         prepared.iter().filter(|x| x.row_changed).map(|x| (&x.company, x.placeholder)).collect();
     rows::write_companies(c, org, &companies).await?;
-    let mut documents = Vec::with_capacity(prepared.len());
-    for x in prepared {
-        documents.push((&x.company.id.0, to_json(&x.write.document)?, &x.write.inputs_hash));
-    }
     bulk::insert(
         c,
         "INSERT INTO company_derivations (org_id, company_id, document, inputs_hash, updated_at)",
-        &documents,
+        prepared,
         "ON CONFLICT (company_id) DO UPDATE SET document = excluded.document, \
          inputs_hash = excluded.inputs_hash, updated_at = excluded.updated_at",
-        |row, (company, document, hash)| {
-            row.push_bind(&org.0).push_bind(*company).push_bind(document).push_bind(*hash).push_bind(us(at));
+        |row, x| {
+            row.push_bind(&org.0)
+                .push_bind(&x.company.id.0)
+                .push_bind(&x.write.document)
+                .push_bind(&x.write.inputs_hash)
+                .push_bind(us(at));
         },
     )
     .await?;
     let mut changes = Vec::new();
-    for x in prepared {
-        for change in &x.changes {
-            changes.push((
-                new_id_at("chg", at),
-                &x.company.id.0,
-                change,
-                to_json(&change.old)?,
-                to_json(&change.new)?,
-                to_json(&change.cause)?,
-            ));
-        }
+    for x in prepared.iter().filter(|x| !x.changes.is_empty()) {
+        changes.push((&x.company.id.0, new_id_at("chg", at), to_json(x.cause)?, to_json(&x.changes)?));
     }
     bulk::insert(
         c,
-        "INSERT INTO field_changes (id, org_id, company_id, field, old_value, new_value, changed_at, cause)",
+        "INSERT INTO field_changes (org_id, company_id, id, changed_at, cause, changes)",
         &changes,
         "",
-        |row, (id, company, change, old, new, cause)| {
-            row.push_bind(id)
-                .push_bind(&org.0)
+        |row, (company, id, cause, changes)| {
+            row.push_bind(&org.0)
                 .push_bind(*company)
-                .push_bind(clean(&change.field))
-                .push_bind(old)
-                .push_bind(new)
-                .push_bind(us(change.at))
-                .push_bind(cause);
+                .push_bind(id)
+                .push_bind(us(at))
+                .push_bind(cause)
+                .push_bind(changes);
         },
     )
     .await?;
@@ -318,12 +317,14 @@ pub(crate) async fn find_derivation(c: &mut Conn, org: &OrgId, company: &Company
 
 #[derive(FromRow)]
 struct ChangeRow {
-    field: String,
-    old_value: String,
-    new_value: String,
+    id: String,
     changed_at: i64,
     cause: String,
+    changes: String,
 }
+
+/// Rows of history that are looked at in one statement.
+const HISTORY_PAGE: i64 = 100;
 
 pub(crate) async fn list_field_changes(
     c: &mut Conn,
@@ -332,24 +333,38 @@ pub(crate) async fn list_field_changes(
     field: Option<&str>,
     limit: i64,
 ) -> Result<Vec<FieldChange>> {
-    let rows: Vec<ChangeRow> = sqlx::query_as(LIST_CHANGES)
-        .bind(&org.0)
-        .bind(clean(&company.0))
-        .bind(clean(field.unwrap_or_default()))
-        .bind(limit)
-        .fetch_all(c)
-        .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(FieldChange {
-                old: from_json("field_changes", "old_value", &company.0, &row.old_value)?,
-                new: from_json("field_changes", "new_value", &company.0, &row.new_value)?,
-                cause: from_json("field_changes", "cause", &company.0, &row.cause)?,
-                field: row.field,
-                at: time(row.changed_at),
-            })
-        })
-        .collect()
+    let limit = usize::try_from(limit).unwrap_or(0);
+    let mut found = Vec::new();
+    let mut before = (i64::MAX, String::new());
+    while found.len() < limit {
+        let rows: Vec<ChangeRow> = sqlx::query_as(LIST_CHANGES)
+            .bind(&org.0)
+            .bind(clean(&company.0))
+            .bind(before.0)
+            .bind(&before.1)
+            .bind(HISTORY_PAGE)
+            .fetch_all(&mut *c)
+            .await?;
+        let Some(last) = rows.last() else { break };
+        before = (last.changed_at, last.id.clone());
+        for row in rows {
+            let cause: Vec<String> = from_json("field_changes", "cause", &company.0, &row.cause)?;
+            let changes: Vec<Changed> = from_json("field_changes", "changes", &company.0, &row.changes)?;
+            found.extend(
+                changes.into_iter().filter(|(name, ..)| field.is_none_or(|wanted| wanted == name)).map(
+                    |(field, old, new)| FieldChange {
+                        field,
+                        old,
+                        new,
+                        at: time(row.changed_at),
+                        cause: cause.clone(),
+                    },
+                ),
+            );
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
 }
 
 pub(crate) async fn list_orgs_with_dirty(c: &mut Conn, before: Timestamp) -> Result<Vec<OrgId>> {

@@ -31,7 +31,8 @@ statements! {
     LOCK_USER = concat!("SELECT * FROM end_users WHERE org_id = $1 AND id = $2", for_update!());
     LIST_USERS = "SELECT * FROM end_users WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3";
     LIST_USERS_OF = "SELECT * FROM end_users WHERE org_id = $1 AND company_id = $4 AND id > $2 ORDER BY id LIMIT $3";
-    SETTLE_PLACEHOLDER = "UPDATE companies SET placeholder = false WHERE org_id = $1 AND id = $2 AND placeholder";
+    SETTLE_PLACEHOLDER = "UPDATE companies SET placeholder = false, version = version + 1
+        WHERE org_id = $1 AND id = $2 AND placeholder";
     DELETE_USER = "DELETE FROM end_users WHERE org_id = $1 AND id = $2";
     LIST_LINKS = "SELECT connection_id, party_key, party_label, company_id, state, rule, reason, evidence, updated_at
         FROM company_links

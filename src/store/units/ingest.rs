@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use connector_sdk::{RecordKey, Timestamp};
+use connector_sdk::{RecordKey, Rejected, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
@@ -25,7 +25,7 @@ statements! {
         FROM mirror_records WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
     LOCK_EXISTING = concat!("SELECT record_key, read_seq FROM mirror_records
         WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"), " ORDER BY record_key", for_update!());
-    LATER_NOTES = concat!("SELECT record_keys FROM seen_notes
+    LATER_NOTES = concat!("SELECT read_seq, record_keys FROM seen_notes
         WHERE org_id = $1 AND connection_id = $2 AND read_seq > $3 AND stream", in_list!("$4"));
     NOTE = "INSERT INTO seen_notes (org_id, connection_id, stream, generation, read_seq, record_keys, noted_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -85,6 +85,11 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// Under what a sighting of it is noted.
+    fn seen(&self) -> (&'a str, i64) {
+        (&self.write.key.stream, self.write.read_seq)
+    }
+
     fn change(&self, old: Option<&Existing>) -> Result<Change> {
         let parties = self.party.iter().cloned().chain(old.and_then(|old| old.party_key.clone())).collect();
         Ok(Change {
@@ -96,6 +101,9 @@ impl<'a> Incoming<'a> {
         })
     }
 }
+
+/// Sightings: keys by stream and read.
+type Seen<'a> = BTreeMap<(&'a str, i64), Vec<&'a str>>;
 
 pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestCommit) -> Result<Ingested> {
     if let Some(fence) = &commit.fence {
@@ -127,19 +135,16 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     let existing =
         load_existing(c, org, connection, incoming.iter().map(|item| &item.key).chain(&tombstones)).await?;
 
-    let mut counts = Counts {
-        pages: i64::from(commit.checkpoint.is_some() || !commit.records.is_empty()),
-        ..Counts::default()
-    };
+    let mut counts = Counts { pages: commit.pages, ..Counts::default() };
     counts.read = count(incoming.len());
     let mut fresh: Vec<&Incoming<'_>> = Vec::new();
     let mut changed: Vec<&Incoming<'_>> = Vec::new();
-    let mut unchanged: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut unchanged = Seen::new();
     let mut stale: HashSet<&str> = HashSet::new();
     for item in &incoming {
         match existing.get(&item.key) {
             None => fresh.push(item),
-            Some(row) if row.read_seq >= commit.read_seq => {
+            Some(row) if row.read_seq >= item.write.read_seq => {
                 stale.insert(&item.key);
             }
             Some(row)
@@ -149,7 +154,7 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
                     && row.facts_version >= item.write.facts_version =>
             {
                 counts.unchanged += 1;
-                unchanged.entry(&item.write.key.stream).or_default().push(&item.key);
+                unchanged.entry(item.seen()).or_default().push(&item.key);
             }
             Some(_) => changed.push(item),
         }
@@ -167,15 +172,17 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
             .map(|item| item.write.key.stream.as_str())
             .chain(gone.iter().map(|row| row.stream.as_str()))
             .collect();
-        let later = later_notes(c, org, connection, commit.read_seq, streams).await?;
+        let first = changed.iter().map(|item| item.write.read_seq).min().unwrap_or(commit.read_seq);
+        let later = later_notes(c, org, connection, first.min(commit.read_seq), streams).await?;
+        let is_later = |key: &String, read_seq| later.get(key).is_some_and(|noted| *noted > read_seq);
         changed.retain(|item| {
-            let keep = !later.contains(&item.key);
+            let keep = !is_later(&item.key, item.write.read_seq);
             if !keep {
                 stale.insert(&item.key);
             }
             keep
         });
-        gone.retain(|row| !later.contains(&row.record_key));
+        gone.retain(|row| !is_later(&row.record_key, commit.read_seq));
     }
     counts.stale = count(stale.len());
     counts.created = count(fresh.len());
@@ -288,25 +295,29 @@ async fn load_existing<'k>(
     Ok(rows.into_iter().map(|row| (row.record_key.clone(), row)).collect())
 }
 
+/// When each record was last seen unchanged, by reads after this one.
 async fn later_notes(
     c: &mut Conn,
     org: &OrgId,
     connection: &str,
     read_seq: i64,
     streams: BTreeSet<&str>,
-) -> Result<HashSet<String>> {
-    let notes: Vec<String> = sqlx::query_scalar(LATER_NOTES)
+) -> Result<HashMap<String, i64>> {
+    let notes: Vec<(i64, String)> = sqlx::query_as(LATER_NOTES)
         .bind(&org.0)
         .bind(connection)
         .bind(read_seq)
         .bind(json_list(streams))
-        .fetch_all(c)
+        .fetch_all(&mut *c)
         .await?;
-    let mut keys = HashSet::new();
-    for note in notes {
-        keys.extend(from_json::<Vec<String>>("seen_notes", "record_keys", connection, &note)?);
+    let mut last: HashMap<String, i64> = HashMap::new();
+    for (seq, note) in notes {
+        for key in from_json::<Vec<String>>("seen_notes", "record_keys", connection, &note)? {
+            let noted = last.entry(key).or_insert(seq);
+            *noted = seq.max(*noted);
+        }
     }
-    Ok(keys)
+    Ok(last)
 }
 
 /// With several writers, rows that are about to change are locked, and must still be as they were judged.
@@ -362,7 +373,7 @@ async fn write_records(
             .push_bind(&item.write.key.stream)
             .push_bind(&item.party)
             .push_bind(&item.write.hash)
-            .push_bind(commit.read_seq)
+            .push_bind(item.write.read_seq)
             .push_bind(at)
             .push_bind(None::<i64>)
             .push_bind(item.write.facts_version)
@@ -474,7 +485,7 @@ async fn note_seen(
     c: &mut Conn,
     org: &OrgId,
     commit: &IngestCommit,
-    unchanged: &BTreeMap<&str, Vec<&str>>,
+    unchanged: &Seen<'_>,
     incoming: &[Incoming<'_>],
     stale: &HashSet<&str>,
 ) -> Result<()> {
@@ -482,16 +493,16 @@ async fn note_seen(
     if commit.generation.is_some() {
         // For the sweep a stale reading is a sighting, too.
         for item in incoming.iter().filter(|item| stale.contains(item.key.as_str())) {
-            notes.entry(&item.write.key.stream).or_default().push(&item.key);
+            notes.entry(item.seen()).or_default().push(&item.key);
         }
     }
-    for (stream, keys) in &notes {
+    for ((stream, read_seq), keys) in &notes {
         sqlx::query(NOTE)
             .bind(&org.0)
             .bind(&commit.connection_id.0)
             .bind(*stream)
             .bind(commit.generation.unwrap_or(0))
-            .bind(commit.read_seq)
+            .bind(read_seq)
             .bind(to_json(keys)?)
             .bind(us(commit.at))
             .execute(&mut *c)
@@ -509,13 +520,13 @@ async fn note_seen(
 }
 
 async fn reject(c: &mut Conn, org: &OrgId, commit: &IngestCommit) -> Result<i64> {
-    let mut rows: BTreeMap<String, (&String, String, &String, &String)> = BTreeMap::new();
-    for (stream, id, reason, payload) in &commit.rejected {
-        let id = match id {
+    let mut rows: BTreeMap<String, (&Rejected, String)> = BTreeMap::new();
+    for item in &commit.rejected {
+        let id = match &item.id {
             Some(id) => clean(id),
-            None => format!("sha256:{}", hex(&Sha256::digest(payload.as_bytes()))),
+            None => format!("sha256:{}", hex(&Sha256::digest(item.payload.as_bytes()))),
         };
-        rows.insert(format!("{stream}/{id}"), (stream, id, reason, payload));
+        rows.insert(format!("{}/{id}", item.stream), (item, id));
     }
     let list: Vec<_> = rows.iter().collect();
     let at = us(commit.at);
@@ -526,14 +537,14 @@ async fn reject(c: &mut Conn, org: &OrgId, commit: &IngestCommit) -> Result<i64>
         &list,
         "ON CONFLICT (connection_id, record_key) DO UPDATE SET reason = excluded.reason, \
          payload = excluded.payload, last_seen_at = excluded.last_seen_at",
-        |row, (key, (stream, id, reason, payload))| {
+        |row, (key, (item, id))| {
             row.push_bind(&org.0)
                 .push_bind(&commit.connection_id.0)
                 .push_bind(*key)
-                .push_bind(*stream)
+                .push_bind(&item.stream)
                 .push_bind(id)
-                .push_bind(clean(reason))
-                .push_bind(clean(payload))
+                .push_bind(clean(&item.reason))
+                .push_bind(clean(&item.payload))
                 .push_bind(at)
                 .push_bind(at);
         },

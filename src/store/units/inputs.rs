@@ -6,17 +6,16 @@ use std::sync::Arc;
 use connector_sdk::Fact;
 use sqlx::FromRow;
 
-use super::rows::CompanyRow;
-use super::{Conn, changes, dirty};
-use crate::domain::companies::Company;
+use super::{Conn, changes, dirty, rows};
 use crate::domain::{CompanyId, OrgId};
 use crate::store::Result;
-use crate::store::convert::{from_json, json_list, key_of, time, to_json};
+use crate::store::convert::{from_json, json_list, key_of, time, to_json, us};
 use crate::store::derivations::{CompanyInputs, Dirty, FactsRow, MemberRow};
 
 statements! {
     OLDEST_DIRTY = "SELECT company_id, seq, reasons, marked_at FROM dirty_companies WHERE org_id = $1
-        ORDER BY marked_at, company_id LIMIT $2";
+            AND (marked_at, company_id) > ($2, $3)
+        ORDER BY marked_at, company_id LIMIT $4";
     DIRTY_OF = concat!("SELECT company_id, seq, reasons, marked_at FROM dirty_companies
         WHERE org_id = $1 AND company_id", in_list!("$2"));
     COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
@@ -110,9 +109,20 @@ fn last_known(facts: String) -> Result<String> {
 /// Connection and record.
 type Place = (String, String);
 
-pub(crate) async fn load_dirty_inputs(c: &mut Conn, org: &OrgId, limit: i64) -> Result<Vec<CompanyInputs>> {
-    let dirty: Vec<DirtyRow> =
-        sqlx::query_as(OLDEST_DIRTY).bind(&org.0).bind(limit).fetch_all(&mut *c).await?;
+pub(crate) async fn load_dirty_inputs(
+    c: &mut Conn,
+    org: &OrgId,
+    after: Option<&Dirty>,
+    limit: i64,
+) -> Result<Vec<CompanyInputs>> {
+    let (marked_at, company) = after.map_or((i64::MIN, ""), |mark| (us(mark.marked_at), &mark.company_id.0));
+    let dirty: Vec<DirtyRow> = sqlx::query_as(OLDEST_DIRTY)
+        .bind(&org.0)
+        .bind(marked_at)
+        .bind(company)
+        .bind(limit)
+        .fetch_all(&mut *c)
+        .await?;
     let order: Vec<String> = dirty.iter().map(|row| row.company_id.clone()).collect();
     load(c, org, &order, dirty).await
 }
@@ -131,16 +141,6 @@ pub(super) async fn load_dirty(c: &mut Conn, org: &OrgId, companies: &str) -> Re
     Ok(sqlx::query_as(DIRTY_OF).bind(&org.0).bind(companies).fetch_all(c).await?)
 }
 
-/// Companies by id, unlocked.
-pub(super) async fn load_companies(
-    c: &mut Conn,
-    org: &OrgId,
-    companies: &str,
-) -> Result<BTreeMap<String, Company>> {
-    let rows: Vec<CompanyRow> = sqlx::query_as(COMPANIES).bind(&org.0).bind(companies).fetch_all(c).await?;
-    rows.into_iter().map(|row| row.read().map(|company| (company.id.0.clone(), company))).collect()
-}
-
 async fn load(
     c: &mut Conn,
     org: &OrgId,
@@ -151,7 +151,7 @@ async fn load(
         return Ok(Vec::new());
     }
     let list = json_list(order);
-    let mut companies = load_companies(c, org, &list).await?;
+    let mut companies = rows::load_companies(c, COMPANIES, org, &list).await?;
     let mut facts = load_facts(c, org, &list).await?;
     let mut members = load_members(c, org, &list).await?;
     let mut previous = load_previous(c, org, &list).await?;
@@ -169,10 +169,11 @@ async fn load(
         .collect();
     let mut inputs = Vec::with_capacity(order.len());
     for id in order {
-        let Some(company) = companies.remove(id) else { continue };
+        let Some((company, state)) = companies.remove(id) else { continue };
         let (document, hash) = previous.remove(id).unzip();
         inputs.push(CompanyInputs {
             company,
+            state,
             dirty: dirty.remove(id),
             facts: facts.remove(id).unwrap_or_default(),
             members: members.remove(id).unwrap_or_default(),
@@ -193,19 +194,10 @@ async fn load_members(c: &mut Conn, org: &OrgId, list: &str) -> Result<HashMap<S
     Ok(members)
 }
 
-async fn load_previous(
-    c: &mut Conn,
-    org: &OrgId,
-    list: &str,
-) -> Result<HashMap<String, (serde_json::Value, String)>> {
+async fn load_previous(c: &mut Conn, org: &OrgId, list: &str) -> Result<HashMap<String, (String, String)>> {
     let rows: Vec<(String, String, String)> =
-        sqlx::query_as(PREVIOUS).bind(&org.0).bind(list).fetch_all(c).await?;
-    rows.into_iter()
-        .map(|(id, document, hash)| {
-            let document = from_json("company_derivations", "document", &id, &document)?;
-            Ok((id, (document, hash)))
-        })
-        .collect()
+        sqlx::query_as(PREVIOUS).bind(&org.0).bind(list).fetch_all(&mut *c).await?;
+    Ok(rows.into_iter().map(|(id, document, hash)| (id, (document, hash))).collect())
 }
 
 /// The live records of each company's parties and, live or last known, what they refer to and the parties

@@ -27,8 +27,9 @@ statements! {
         WHERE k.org_id = $1 AND k.kind = $2 AND k.value", in_list!("$3"), " ORDER BY k.company_id");
     LOAD_DEPENDENTS = concat!("SELECT DISTINCT connection_id, party_key FROM link_candidates
         WHERE org_id = $1 AND kind = $2 AND value", in_list!("$3"));
-    DELETE_CANDIDATES = concat!("DELETE FROM link_candidates WHERE org_id = $1 AND connection_id = $2 AND party_key",
-        in_list!("$3"));
+    DELETE_CANDIDATES = concat!("DELETE FROM link_candidates
+        WHERE org_id = $1 AND (kind, value, connection_id, party_key) IN
+            (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM", json_rows!("$2"), ")");
     PLACEHOLDERS_WITHOUT_LINKS = concat!("SELECT id FROM companies WHERE org_id = $1 AND placeholder AND id",
         in_list!("$2"), " AND NOT EXISTS (SELECT 1 FROM company_links l WHERE l.company_id = companies.id)
             AND NOT EXISTS (SELECT 1 FROM end_users u WHERE u.company_id = companies.id)");
@@ -90,6 +91,11 @@ impl Evidence {
             })
             .collect();
         Self { candidates, create: party.create.clone() }
+    }
+
+    /// Whether one of the candidates has this one's key.
+    fn names(&self, other: &Candidate) -> bool {
+        self.candidates.iter().any(|candidate| candidate.kind == other.kind && candidate.value == other.value)
     }
 }
 
@@ -517,24 +523,20 @@ pub(crate) async fn write_links(c: &mut Conn, org: &OrgId, links: &[LinkRow]) ->
 
 /// Brings the reverse of the evidence in step, for parties whose evidence changed.
 async fn write_candidates(c: &mut Conn, org: &OrgId, items: &[Item]) -> Result<()> {
-    let mut stale: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut stale: Vec<(String, String, &str, &str)> = Vec::new();
     let mut fresh: Vec<(&Item, &Candidate)> = Vec::new();
     for item in items {
-        if let Some(old) = &item.existing {
-            if old.evidence == to_json(&item.evidence)? {
-                continue;
-            }
-            stale.entry(&item.connection).or_default().push(&item.party);
-        }
-        fresh.extend(item.evidence.candidates.iter().map(|candidate| (item, candidate)));
+        let old: Evidence = match &item.existing {
+            Some(row) => from_json("company_links", "evidence", &item.party, &row.evidence)?,
+            None => Evidence::default(),
+        };
+        let new = &item.evidence.candidates;
+        fresh.extend(new.iter().filter(|candidate| !old.names(candidate)).map(|candidate| (item, candidate)));
+        let gone = old.candidates.into_iter().filter(|candidate| !item.evidence.names(candidate));
+        stale.extend(gone.map(|x| (x.kind, x.value, item.connection.as_str(), item.party.as_str())));
     }
-    for (connection, parties) in stale {
-        sqlx::query(DELETE_CANDIDATES)
-            .bind(&org.0)
-            .bind(connection)
-            .bind(json_list(parties))
-            .execute(&mut *c)
-            .await?;
+    if !stale.is_empty() {
+        sqlx::query(DELETE_CANDIDATES).bind(&org.0).bind(to_json(&stale)?).execute(&mut *c).await?;
     }
     bulk::insert(
         c,

@@ -1,15 +1,18 @@
 //! Companies and users as rows.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::{Conn, bulk, keys};
-use crate::domain::companies::{Company, CompanyFields};
+use crate::domain::companies::{Company, CompanyFields, FieldSource};
 use crate::domain::users::{EndUser, UserFields};
 use crate::domain::{OrgId, Rank};
 use crate::store::Result;
 use crate::store::convert::{clean, from_json, time, to_json, us};
+use crate::store::derivations::CompanyState;
 
 /// A row of `companies`.
 #[derive(FromRow)]
@@ -42,10 +45,52 @@ pub(crate) struct CompanyRow {
     test: bool,
     created_at: i64,
     updated_at: i64,
+    pub(crate) version: i64,
 }
 
 fn read_date(table: &'static str, row: &str, text: Option<String>) -> Result<Option<chrono::NaiveDate>> {
     text.map(|text| from_json(table, "renewal_date", row, &format!("\"{text}\""))).transpose()
+}
+
+/// Keys of one source, as stored: a derivation writes many at once.
+#[derive(Serialize, Deserialize)]
+struct Sourced<'a> {
+    rank: Rank,
+    source: Cow<'a, str>,
+    /// Microseconds.
+    at: i64,
+    keys: Vec<Cow<'a, str>>,
+}
+
+fn provenance_text(provenance: &BTreeMap<String, FieldSource>) -> Result<String> {
+    let mut groups: Vec<Sourced<'_>> = Vec::new();
+    for (key, from) in provenance {
+        let at = us(from.at);
+        match groups.iter_mut().find(|x| x.at == at && x.rank == from.rank && x.source == from.source) {
+            Some(group) => group.keys.push(key.into()),
+            None => groups.push(Sourced {
+                rank: from.rank,
+                source: Cow::Borrowed(&from.source),
+                at,
+                keys: vec![key.into()],
+            }),
+        }
+    }
+    to_json(&groups)
+}
+
+fn read_provenance(table: &'static str, row: &str, text: &str) -> Result<BTreeMap<String, FieldSource>> {
+    // Rows of before 2026-11-22 hold an object, a source for each key.
+    if text.starts_with('{') {
+        return from_json(table, "provenance", row, text);
+    }
+    let groups: Vec<Sourced<'_>> = from_json(table, "provenance", row, text)?;
+    let mut provenance = BTreeMap::new();
+    for group in groups {
+        let from = FieldSource { rank: group.rank, source: group.source.into_owned(), at: time(group.at) };
+        provenance.extend(group.keys.into_iter().map(|key| (key.into_owned(), from.clone())));
+    }
+    Ok(provenance)
 }
 
 impl CompanyRow {
@@ -54,7 +99,7 @@ impl CompanyRow {
         Ok(Company {
             custom_fields: from_json("companies", "custom_fields", row, &self.custom_fields)?,
             context: from_json("companies", "context", row, &self.context)?,
-            provenance: from_json("companies", "provenance", row, &self.provenance)?,
+            provenance: read_provenance("companies", row, &self.provenance)?,
             fields: CompanyFields {
                 renewal_date: read_date("companies", row, self.renewal_date)?,
                 name: self.name,
@@ -132,7 +177,7 @@ pub(crate) async fn write_companies(c: &mut Conn, org: &OrgId, companies: &[(&Co
                 placeholder: *placeholder,
                 custom_fields: to_json(&company.custom_fields)?,
                 context: to_json(&company.context)?,
-                provenance: to_json(&company.provenance)?,
+                provenance: provenance_text(&company.provenance)?,
             })
         })
         .collect::<Result<Vec<_>>>()?;
@@ -153,7 +198,7 @@ pub(crate) async fn write_companies(c: &mut Conn, org: &OrgId, companies: &[(&Co
          team_size = excluded.team_size, health_score = excluded.health_score, \
          last_contacted_at = excluded.last_contacted_at, custom_fields = excluded.custom_fields, \
          context = excluded.context, provenance = excluded.provenance, test = excluded.test, \
-         search = excluded.search, updated_at = excluded.updated_at",
+         search = excluded.search, updated_at = excluded.updated_at, version = companies.version + 1",
         |row, x| {
             let f = &x.company.fields;
             row.push_bind(&x.company.id.0)
@@ -226,7 +271,7 @@ impl UserRow {
         Ok(EndUser {
             custom_fields: from_json("end_users", "custom_fields", row, &self.custom_fields)?,
             context: from_json("end_users", "context", row, &self.context)?,
-            provenance: from_json("end_users", "provenance", row, &self.provenance)?,
+            provenance: read_provenance("end_users", row, &self.provenance)?,
             fields: UserFields {
                 renewal_date: read_date("end_users", row, self.renewal_date)?,
                 name: self.name,
@@ -264,7 +309,7 @@ pub(crate) fn matchable_email(user: &EndUser) -> Option<String> {
 /// Makes or replaces a user, the whole row.
 pub(crate) async fn write_user(c: &mut Conn, org: &OrgId, user: &EndUser) -> Result<()> {
     let (custom_fields, context, provenance) =
-        (to_json(&user.custom_fields)?, to_json(&user.context)?, to_json(&user.provenance)?);
+        (to_json(&user.custom_fields)?, to_json(&user.context)?, provenance_text(&user.provenance)?);
     bulk::insert(
         c,
         "INSERT INTO end_users (id, org_id, external_id, company_id, source, name, email, matchable_email, \
@@ -312,19 +357,24 @@ pub(crate) async fn write_user(c: &mut Conn, org: &OrgId, user: &EndUser) -> Res
     Ok(())
 }
 
+impl CompanyRow {
+    /// The company, and the row beside it.
+    fn read_whole(self) -> Result<(Company, CompanyState)> {
+        let state = CompanyState { version: self.version, placeholder: self.placeholder };
+        Ok((self.read()?, state))
+    }
+}
+
 /// Companies by id.
 pub(crate) async fn load_companies(
     c: &mut Conn,
     sql: &'static str,
     org: &OrgId,
     ids: &str,
-) -> Result<BTreeMap<String, (Company, bool)>> {
+) -> Result<HashMap<String, (Company, CompanyState)>> {
     let rows: Vec<CompanyRow> = sqlx::query_as(sql).bind(&org.0).bind(ids).fetch_all(c).await?;
     rows.into_iter()
-        .map(|row| {
-            let placeholder = row.placeholder;
-            row.read().map(|company| (company.id.0.clone(), (company, placeholder)))
-        })
+        .map(|row| row.read_whole().map(|(company, state)| (company.id.0.clone(), (company, state))))
         .collect()
 }
 

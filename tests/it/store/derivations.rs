@@ -13,7 +13,8 @@ use super::kit::*;
 fn write(plan: Option<&str>, mrr: Option<i64>, hash: &str) -> DerivationWrite {
     let entry = ContextEntry { label: "Subscriptions".into(), kind: None, value: json!([plan]) };
     DerivationWrite {
-        document: json!({"plan": plan, "mrr": mrr}),
+        read: None,
+        document: json!({"plan": plan, "mrr": mrr}).to_string(),
         inputs_hash: hash.to_owned(),
         fields: CompanyFields { plan: plan.map(str::to_owned), mrr_minor: mrr, ..CompanyFields::default() },
         owned_fields: vec!["plan".into(), "mrr_minor".into()],
@@ -30,14 +31,14 @@ fn one(company: &CompanyId, seq: Option<i64>, write: Option<DerivationWrite>) ->
 
 async fn a_mark_made_meanwhile_survives(store: &dyn Store) {
     let id = company(store, "a", json!({}), 1).await;
-    let read = store.load_dirty_inputs(&org(), 10).await.unwrap().remove(0).dirty.unwrap();
+    let read = store.load_dirty_inputs(&org(), None, 10).await.unwrap().remove(0).dirty.unwrap();
     store.mark_dirty(&org(), std::slice::from_ref(&id), "later", at(2)).await.unwrap();
     store.commit_derivations(&org(), one(&id, Some(read.seq), None), None, at(3)).await.unwrap();
-    let left = store.load_dirty_inputs(&org(), 10).await.unwrap().remove(0).dirty.unwrap();
+    let left = store.load_dirty_inputs(&org(), None, 10).await.unwrap().remove(0).dirty.unwrap();
     assert!(left.seq > read.seq);
     assert_eq!((left.reasons, left.marked_at), (vec!["fields".to_owned(), "later".to_owned()], at(1)));
     store.commit_derivations(&org(), one(&id, Some(left.seq), None), None, at(4)).await.unwrap();
-    assert!(store.load_dirty_inputs(&org(), 10).await.unwrap().is_empty());
+    assert!(store.load_dirty_inputs(&org(), None, 10).await.unwrap().is_empty());
     store.mark_dirty(&org(), &["cmp_none".into()], "x", at(5)).await.unwrap();
     assert!(store.list_orgs_with_dirty(at(1_000)).await.unwrap().is_empty());
     store.mark_dirty(&org(), &[id], "x", at(6)).await.unwrap();
@@ -53,7 +54,7 @@ async fn derived_values_respect_ranks_and_leave_a_history(store: &dyn Store) {
         .put_company(&org(), &external("a"), &traits(json!({"mrr_minor": 5})), &from(Rank::Manual, 2))
         .await
         .unwrap();
-    let seq = store.load_dirty_inputs(&org(), 1).await.unwrap()[0].dirty.as_ref().unwrap().seq;
+    let seq = store.load_dirty_inputs(&org(), None, 1).await.unwrap()[0].dirty.as_ref().unwrap().seq;
     let changes = store
         .commit_derivations(
             &org(),
@@ -63,11 +64,12 @@ async fn derived_values_respect_ranks_and_leave_a_history(store: &dyn Store) {
         )
         .await
         .unwrap();
-    assert_eq!(changes.len(), 1);
-    let mut names: Vec<&str> = changes[0].1.iter().map(|change| change.field.as_str()).collect();
+    assert_eq!(changes, std::slice::from_ref(&id));
+    let changes = store.list_field_changes(&org(), &id, None, 10).await.unwrap();
+    let mut names: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["plan", "subscription_status"]);
-    assert_eq!(changes[0].1[0].cause, ["fields"]);
+    assert!(changes.iter().all(|change| change.cause == ["fields"] && change.at == at(10)));
     let row = store.find_company(&org(), &external("a")).await.unwrap().unwrap();
     assert_eq!((row.fields.plan.as_deref(), row.fields.mrr_minor), (Some("Pro"), Some(5)));
     assert_eq!(row.context["halo.subscriptions"].value, json!(["Pro"]));
@@ -128,6 +130,45 @@ async fn equal_values_write_no_row_and_no_history(store: &dyn Store) {
     assert_eq!(inputs.previous_hash.as_deref(), Some(""));
 }
 
+/// Between reading and committing a person writes: the derivation is laid over the company as it is now.
+async fn what_was_read_is_laid_over_what_is_there_now(store: &dyn Store) {
+    let id = company(store, "a", json!({"industry": "Retail"}), 1).await;
+    let inputs = store.load_dirty_inputs(&org(), None, 10).await.unwrap().remove(0);
+    let by_hand = traits(json!({"plan": "Entered", "industry": "Wholesale"}));
+    store.put_company(&org(), &external("a"), &by_hand, &from(Rank::Manual, 2)).await.unwrap();
+    let mut stale = write(Some("Pro"), Some(2900), "h1");
+    stale.read = Some((inputs.company, inputs.state));
+    store.commit_derivations(&org(), one(&id, None, Some(stale)), None, at(3)).await.unwrap();
+    let row = store.find_company(&org(), &external("a")).await.unwrap().unwrap();
+    assert_eq!(
+        (row.fields.plan.as_deref(), row.fields.industry.as_deref(), row.fields.mrr_minor),
+        (Some("Entered"), Some("Wholesale"), Some(2900))
+    );
+    // One that is still as it was read needs no second look.
+    let inputs = store.load_company_inputs(&org(), &id).await.unwrap().unwrap();
+    let mut fresh = write(Some("Pro"), Some(4900), "h2");
+    fresh.read = Some((inputs.company, inputs.state));
+    store.commit_derivations(&org(), one(&id, None, Some(fresh)), None, at(4)).await.unwrap();
+    let row = store.find_company(&org(), &external("a")).await.unwrap().unwrap();
+    assert_eq!((row.fields.plan.as_deref(), row.fields.mrr_minor), (Some("Entered"), Some(4900)));
+}
+
+/// A batch goes on behind the last mark of the one before, whether or not that one is committed.
+async fn dirty_companies_are_paged_by_their_marks(store: &dyn Store) {
+    for n in 0..5 {
+        company(store, &format!("c{n}"), json!({}), n * 2_000).await;
+    }
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.load_dirty_inputs(&org(), after.as_ref(), 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.dirty.clone();
+        seen.extend(page.into_iter().map(|inputs| inputs.company.external_id.unwrap()));
+    }
+    assert_eq!(seen, ["c0", "c1", "c2", "c3", "c4"]);
+}
+
 async fn time_alone_marks_once(store: &dyn Store) {
     let id = company(store, "a", json!({}), 1).await;
     take_dirty(store).await;
@@ -161,6 +202,8 @@ contract!(
     a_mark_made_meanwhile_survives,
     derived_values_respect_ranks_and_leave_a_history,
     equal_values_write_no_row_and_no_history,
+    what_was_read_is_laid_over_what_is_there_now,
+    dirty_companies_are_paged_by_their_marks,
     time_alone_marks_once,
     everything_is_marked_page_by_page,
 );

@@ -36,6 +36,7 @@ pub(crate) fn key(text: &str) -> RecordKey {
 pub(crate) fn record(name: &str, party: Option<&str>, refs: &[&str], version: &str) -> MirrorWrite {
     MirrorWrite {
         key: key(name),
+        read_seq: 0,
         payload: json!({ "v": version }).to_string(),
         hash: version.to_owned(),
         facts: json!([{ "v": version }]).to_string(),
@@ -50,6 +51,7 @@ pub(crate) fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
         connection_id: con(),
         run_id: None,
         read_seq,
+        pages: 1,
         generation: None,
         records,
         tombstones: Vec::new(),
@@ -65,7 +67,9 @@ pub(crate) fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
     }
 }
 
-pub(crate) async fn ingest(store: &dyn Store, commit: IngestCommit) -> Ingested {
+/// Commits; what was read is of the commit's own read.
+pub(crate) async fn ingest(store: &dyn Store, mut commit: IngestCommit) -> Ingested {
+    commit.records.iter_mut().for_each(|record| record.read_seq = commit.read_seq);
     store.commit_ingest(&org(), commit).await.unwrap()
 }
 
@@ -118,7 +122,7 @@ pub(crate) async fn company(store: &dyn Store, id: &str, values: Value, us: i64)
 /// Dirty companies with their reasons, cleared.
 pub(crate) async fn take_dirty(store: &dyn Store) -> Vec<(String, Vec<String>)> {
     use halo_sync::store::derivations::DerivationCommit;
-    let inputs = store.load_dirty_inputs(&org(), 10_000).await.unwrap();
+    let inputs = store.load_dirty_inputs(&org(), None, 10_000).await.unwrap();
     let mut taken = Vec::new();
     let mut commits = Vec::new();
     for input in inputs {

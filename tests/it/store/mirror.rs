@@ -1,5 +1,6 @@
 //! The mirror: newer and different, tombstones, passes, marks.
 
+use connector_sdk::Rejected;
 use halo_sync::domain::runs::{Counts, RunKind, RunStatus, StreamProgress, SyncRun};
 use halo_sync::store::{Store, StoreError};
 use serde_json::json;
@@ -41,6 +42,18 @@ async fn an_unchanged_read_still_beats_an_older_one(store: &dyn Store) {
     let mut gone = commit(11, vec![]);
     gone.tombstones = vec![key("prices/1")];
     assert_eq!(ingest(store, gone).await.counts.deleted, 0);
+}
+
+/// Pages of different reads in one commit: each record is judged by its own.
+async fn records_of_one_commit_keep_their_own_reads(store: &dyn Store) {
+    connected(store).await;
+    ingest(store, commit(5, vec![record("prices/1", None, &[], "a"), record("prices/2", None, &[], "a")]))
+        .await;
+    let mut both = commit(4, vec![record("prices/1", None, &[], "b"), record("prices/2", None, &[], "b")]);
+    (both.records[0].read_seq, both.records[1].read_seq, both.pages) = (4, 6, 2);
+    let counts = store.commit_ingest(&org(), both).await.unwrap().counts;
+    assert_eq!((counts.stale, counts.updated, counts.pages), (1, 1, 2));
+    assert_eq!((stored(store, "prices/1").await, stored(store, "prices/2").await), (v("a"), v("b")));
 }
 
 async fn every_order_of_reads_ends_in_the_newest(store: &dyn Store) {
@@ -166,7 +179,7 @@ async fn derivation_reads_what_marking_walks(store: &dyn Store) {
         record("prices/9", None, &[], "a"),
     ];
     ingest(store, commit(2, page)).await;
-    let inputs = store.load_dirty_inputs(&org(), 10).await.unwrap();
+    let inputs = store.load_dirty_inputs(&org(), None, 10).await.unwrap();
     assert_eq!(inputs.len(), 1);
     let mut keys: Vec<String> = inputs[0].facts.iter().map(|row| row.key.to_string()).collect();
     keys.sort();
@@ -244,10 +257,13 @@ async fn rejected_items_are_listed_until_they_are_taken(store: &dyn Store) {
     connected(store).await;
     let rejected = |seq, reason: &str| {
         let mut one = commit(seq, vec![]);
-        one.rejected = vec![
-            ("prices".into(), Some("1".into()), reason.into(), "{\"id\": \"1\"}".into()),
-            ("prices".into(), None, "no id".into(), "{}\u{0}".into()),
-        ];
+        let item = |id: Option<&str>, reason: &str, payload: &str| Rejected {
+            stream: "prices".into(),
+            id: id.map(str::to_owned),
+            reason: reason.into(),
+            payload: payload.into(),
+        };
+        one.rejected = vec![item(Some("1"), reason, "{\"id\": \"1\"}"), item(None, "no id", "{}\u{0}")];
         one
     };
     assert_eq!(ingest(store, rejected(1, "bad")).await.counts.rejected, 2);
@@ -323,6 +339,7 @@ async fn read_numbers_increase_and_are_never_given_twice(store: &dyn Store) {
 contract!(
     a_row_is_replaced_by_a_newer_and_different_read_only,
     an_unchanged_read_still_beats_an_older_one,
+    records_of_one_commit_keep_their_own_reads,
     every_order_of_reads_ends_in_the_newest,
     tombstones_bury_and_a_later_read_revives,
     a_record_twice_on_a_page_counts_once_and_newer_facts_are_taken,

@@ -72,6 +72,63 @@ async fn every_statement_is_prepared_on_sqlite() {
     }
 }
 
+/// Tables that grow with the customers, whose rows no statement of a page, a webhook, a derivation or a chat may
+/// look for by walking them.
+const LARGE: [&str; 11] = [
+    "companies",
+    "company_keys",
+    "company_links",
+    "link_candidates",
+    "mirror_records",
+    "record_refs",
+    "dirty_companies",
+    "company_derivations",
+    "field_changes",
+    "end_users",
+    "deliveries",
+];
+/// Those that list, count, delete with a connection, or look through all organisations.
+const WALKS: [&str; 12] = [
+    "links::",
+    "COUNT_",
+    "LIST_",
+    "DELETE_",
+    "LINKED_COMPANIES",
+    "STALLED",
+    "PRUNE",
+    "LIST",
+    "ORGS_WITH_DIRTY",
+    "COMPANIES_BEHIND",
+    "ANY_DIRTY",
+    "LINKS",
+];
+
+#[tokio::test]
+async fn every_statement_finds_its_rows_by_more_than_the_organisation_on_sqlite() {
+    let bench = SqliteBench::new().await;
+    let mut c = sqlite_connection(&bench).await;
+    let mut judged = 0;
+    for (name, sql) in sqlite::statements() {
+        if WALKS.iter().any(|walk| name.starts_with(walk)) {
+            continue;
+        }
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let steps: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain).fetch_all(&mut c).await.unwrap();
+        for (.., step) in steps {
+            let mut words = step.split_whitespace();
+            let (how, table) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            // The pending ones, in their order.
+            if !LARGE.contains(&table) || step.contains("INDEX deliveries_pending") {
+                continue;
+            }
+            judged += 1;
+            let by_org_alone = step.ends_with("(org_id=?)") || step.ends_with("(connection_id=?)");
+            assert!(how == "SEARCH" && !by_org_alone, "{name}: {step}\n{sql}");
+        }
+    }
+    assert!(judged > 30, "{judged} steps on large tables");
+}
+
 #[tokio::test]
 async fn every_statement_is_prepared_on_postgres() {
     let Some(database) = Database::migrated().await else { return };
@@ -82,6 +139,31 @@ async fn every_statement_is_prepared_on_postgres() {
         }
     }
     c.close().await.unwrap();
+    database.drop_it().await;
+}
+
+/// Autovacuum would come a minute later.
+#[tokio::test]
+async fn statistics_are_gathered_while_a_postgres_database_fills() {
+    use super::kit::{commit, connected, ingest, record};
+    let Some(database) = Database::migrated().await else { return };
+    let engine = open(&database.url, OpenMode::Exclusive).await;
+    connected(&*engine).await;
+    for seq in 1..=8i64 {
+        let records = (0..50).map(|n| record(&format!("prices/{seq}-{n}"), None, &[], "a")).collect();
+        ingest(&*engine, commit(seq, records)).await;
+    }
+    let mut c = PgConnection::connect(&database.url).await.unwrap();
+    let known =
+        "SELECT COUNT(*) FROM pg_stats WHERE tablename = 'mirror_records' AND attname = 'connection_id'";
+    let mut tries = 0;
+    while sqlx::query_scalar::<_, i64>(known).fetch_one(&mut c).await.unwrap() == 0 {
+        tries += 1;
+        assert!(tries < 200, "no statistics after ten seconds");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    c.close().await.unwrap();
+    engine.close().await;
     database.drop_it().await;
 }
 

@@ -19,7 +19,7 @@ async fn queries_see_their_own_organisation_only(store: &dyn Store) {
     assert_eq!(found, None);
     assert_eq!(store.count_identities(&other).await.unwrap(), Default::default());
     assert_eq!(store.load_records(&other, &con(), &[key("customers/1")]).await.unwrap(), vec![]);
-    assert!(store.load_dirty_inputs(&other, 9).await.unwrap().is_empty());
+    assert!(store.load_dirty_inputs(&other, None, 9).await.unwrap().is_empty());
     assert!(store.load_company_inputs(&other, &id).await.unwrap().is_none());
     assert!(
         store.commit_ingest(&other, commit(3, vec![record("customers/1", None, &[], "x")])).await.is_err()

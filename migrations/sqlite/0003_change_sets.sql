@@ -1,0 +1,24 @@
+-- One row for all that a derivation changed of a company, where there was one for each field: a first derivation
+-- changes a dozen. `changes` is a JSON list of [field, old value, new value].
+CREATE TABLE field_changes_by_set (
+    org_id TEXT NOT NULL,
+    company_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    cause TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    PRIMARY KEY (company_id, id)
+) WITHOUT ROWID;
+INSERT INTO field_changes_by_set (org_id, company_id, id, changed_at, cause, changes)
+    SELECT org_id, company_id, id, changed_at, cause,
+        json_array(json_array(field, json(old_value), json(new_value)))
+    FROM field_changes;
+DROP TABLE field_changes;
+ALTER TABLE field_changes_by_set RENAME TO field_changes;
+
+-- A party's old candidates are known from its evidence: nothing looks for them by the party.
+DROP INDEX link_candidates_party;
+
+-- Counted up by every write of the row: what was worked out from a row is laid over it without reading it again
+-- while it is the same.
+ALTER TABLE companies ADD COLUMN version BIGINT NOT NULL DEFAULT 0;
