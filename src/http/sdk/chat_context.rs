@@ -5,6 +5,7 @@
 //! the request brings.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use axum::extract::{FromRequest as _, State};
 use axum::http::HeaderMap;
@@ -24,6 +25,7 @@ use crate::domain::{CompanyId, ContextEntry, UserId};
 use crate::http::ApiError;
 use crate::http::extract::JsonBody;
 use crate::store::identity::Lookup;
+use crate::telemetry::metric;
 
 /// The reference's limit on the custom fields of a request, in characters of JSON.
 const CUSTOM_FIELDS_CHARS: usize = 10_000;
@@ -68,10 +70,12 @@ pub async fn handle(
         company: body.company,
         ..Request::default()
     };
+    let began = Instant::now();
     let options = MergeOptions { reporting_currency: sdk.prompt.reporting_currency.clone() };
     let merged = merge(user.as_ref(), company.as_ref(), &request, &sdk.prompt.attributes, &options);
     let budget_tokens = body.budget_tokens.or(sdk.prompt.budget_tokens);
     let rendered = render(&merged, &RenderOptions { budget_tokens, ..RenderOptions::default() });
+    metrics::histogram!(metric::RENDER_SECONDS).record(began.elapsed().as_secs_f64());
     let answer = Answer {
         text: &rendered.text,
         tokens: rendered.tokens,
