@@ -281,7 +281,13 @@ impl Engine {
                     assert_pragmas(c, true).await.map_err(|e| sqlx::Error::Configuration(Box::new(e)))
                 })
             })
-            .connect_with(options(path).create_if_missing(false).pragma("query_only", "1"))
+            // Each has a cache of its own, which a large database fills: the operating system's does as well.
+            .connect_with(
+                options(path)
+                    .create_if_missing(false)
+                    .pragma("query_only", "1")
+                    .pragma("cache_size", "-2000"),
+            )
             .await?;
         Ok(Arc::new(Self {
             path: path.to_owned(),
