@@ -16,21 +16,20 @@ use axum::http::HeaderMap;
 use axum::routing::post;
 use common::client::{self, Client};
 use common::figures::{Goal, at, head, row};
-use common::process::{Part, wait_for_end};
+use common::process::Part;
 use common::{org, runtime, services};
 use halo_sync::config::LogFormat;
 use halo_sync::domain::Rank;
 use halo_sync::domain::companies::TraitPatch;
 use halo_sync::domain::connections::KeyClass;
+use halo_sync::http::ApiError;
 use halo_sync::http::sdk::{self, PromptSettings, Sdk, auth::Keys};
-use halo_sync::http::{self, ApiError, Limits, server};
 use halo_sync::service::{Request, Services};
 use halo_sync::store::identity::{Lookup, WriteSource};
 use halo_sync::telemetry::{self, Metrics};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 const RATIO: f64 = 0.7;
 const CONNECTIONS: usize = 16;
@@ -106,16 +105,8 @@ async fn serve(file: &str) {
         prompt: Arc::new(PromptSettings::default()),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-    let address = listener.local_addr().expect("an address");
-    let limits = Limits::default();
     let router = Router::new().route(BARE, post(bare)).with_state(sdk.clone()).merge(sdk::routes(sdk));
-    let router = http::base(router, limits.clone(), services.clock.clone());
-    let stop = CancellationToken::new();
-    let server = tokio::spawn(server::serve(listener, router, limits, stop.clone()));
-    println!("{address} {}", key["key"].as_str().expect("the key's text"));
-    let _ = tokio::task::spawn_blocking(wait_for_end).await;
-    stop.cancel();
-    let _ = server.await;
+    common::serve(listener, router, &services, key["key"].as_str().expect("the key's text")).await;
     services.store.close().await;
 }
 

@@ -17,14 +17,13 @@ use axum::Router;
 use axum::routing::post;
 use common::client::{self, Client};
 use common::figures::{Goal, at, head, row};
-use common::process::{Part, sandbox, wait_for_end};
+use common::process::{Part, sandbox};
 use common::{connect, org, runtime, services};
 use connector_sdk::{Clock as _, SystemClock};
 use connector_testkit::sandbox::stripe::{API_VERSION, Options, sign};
 use halo_sync::config::{self, LogFormat};
 use halo_sync::derive::Settings;
 use halo_sync::http::webhooks::{Webhooks, routes};
-use halo_sync::http::{self, Limits, server};
 use halo_sync::service::Request;
 use halo_sync::sync::run::RunLimits;
 use halo_sync::telemetry::{self, Metrics};
@@ -33,7 +32,6 @@ use halo_sync::worker;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 const RATE: u64 = 1_000;
 const P99_MS: f64 = 50.0;
@@ -72,17 +70,10 @@ async fn serve(file: &str, base_url: &str, with_worker: bool) {
         public_url: format!("http://{address}").into(),
         tolerance: Duration::from_secs(300),
     };
-    let limits = Limits::default();
     let router = Router::new()
         .merge(routes(webhooks))
         .route(BARE, post(|_: axum::body::Bytes| async { axum::Json(json!({ "received": true })) }));
-    let router = http::base(router, limits.clone(), services.clock.clone());
-    let stop = CancellationToken::new();
-    let server = tokio::spawn(server::serve(listener, router, limits, stop.clone()));
-    println!("{address} {}", answer["webhook_path"].as_str().expect("a path"));
-    let _ = tokio::task::spawn_blocking(wait_for_end).await;
-    stop.cancel();
-    let _ = server.await;
+    common::serve(listener, router, &services, answer["webhook_path"].as_str().expect("a path")).await;
     if let Some(runtime) = runtime {
         runtime.stop(Duration::from_secs(5)).await;
     }

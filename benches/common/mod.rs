@@ -9,16 +9,20 @@ pub mod support;
 
 use std::sync::Arc;
 
+use axum::Router;
 use connector_sdk::http::HttpConfig;
 use connector_sdk::{Clock, HttpClient, SystemClock};
 use connector_testkit::sandbox::stripe::Options;
 use halo_sync::domain::OrgId;
+use halo_sync::http::{self, Limits};
 use halo_sync::registry;
 use halo_sync::service::{Connect, Services};
 use halo_sync::store::{self, OpenMode, StoreConfig, Target};
 use halo_sync::sync::credentials::Keyring;
 use halo_sync::sync::providers::Providers;
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// The organisation that everything is measured in.
 pub fn org() -> OrgId {
@@ -53,6 +57,20 @@ pub fn connect(base_url: &str, backfill: bool) -> Connect {
         webhook_secrets: vec![sandbox.webhook_secret.into()],
         backfill,
     }
+}
+
+/// Serves a router as `serve` does until the part ends. Prints the address, and what the starter needs beside it,
+/// when it is ready.
+pub async fn serve(listener: TcpListener, router: Router, services: &Services, beside: &str) {
+    let address = listener.local_addr().expect("an address");
+    let limits = Limits::default();
+    let router = http::base(router, limits.clone(), services.clock.clone());
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(http::server::serve(listener, router, limits, stop.clone()));
+    println!("{address} {beside}");
+    let _ = tokio::task::spawn_blocking(process::wait_for_end).await;
+    stop.cancel();
+    let _ = server.await;
 }
 
 /// A runtime with as many threads as the figures are given for.

@@ -75,13 +75,13 @@ impl Gather {
             let batch = {
                 let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut room = TOGETHER;
-                let mut fitting = queue.waiting.iter().take_while(|waiting| {
+                let fitting = queue.waiting.iter().take_while(|waiting| {
                     let fits = waiting.deliveries.len() <= room;
                     room = room.saturating_sub(waiting.deliveries.len());
                     fits
                 });
                 // The first one goes in whatever its size.
-                let count = fitting.by_ref().count().max(1).min(queue.waiting.len());
+                let count = fitting.count().max(1).min(queue.waiting.len());
                 if count == 0 {
                     queue.under_way = false;
                     return;

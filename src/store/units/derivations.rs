@@ -20,7 +20,6 @@ use crate::store::traits::{self, outranked};
 statements! {
     LOCK_COMPANIES = concat!("SELECT id, version FROM companies WHERE org_id = $1 AND id", in_list!("$2"),
         " ORDER BY id", for_update!());
-    COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     COMPANIES_BEHIND = "SELECT id FROM companies WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3";
     EXISTING = concat!("SELECT id FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     CLEAR_MARKS = concat!("DELETE FROM dirty_companies WHERE org_id = $1 AND (company_id, seq) IN
@@ -143,7 +142,7 @@ pub(crate) async fn commit_derivations(
         let written_since = json_list(written_since);
         let mut again = match written_since.as_str() {
             "[]" => HashMap::new(),
-            list => rows::load_companies(c, COMPANIES, org, list).await?,
+            list => rows::load_companies(c, org, list).await?,
         };
         let mut prepared = Vec::with_capacity(writes.len());
         for (id, (write, marked)) in &writes {

@@ -18,7 +18,6 @@ statements! {
         ORDER BY marked_at, company_id LIMIT $4";
     DIRTY_OF = concat!("SELECT company_id, seq, reasons, marked_at FROM dirty_companies
         WHERE org_id = $1 AND company_id", in_list!("$2"));
-    COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     PARTY_RECORDS = concat!("SELECT l.company_id, m.connection_id, m.record_key, m.party_key, m.refs, m.facts, m.changed_at,
             m.deleted_at
         FROM company_links l
@@ -151,7 +150,7 @@ async fn load(
         return Ok(Vec::new());
     }
     let list = json_list(order);
-    let mut companies = rows::load_companies(c, COMPANIES, org, &list).await?;
+    let mut companies = rows::load_companies(c, org, &list).await?;
     let mut facts = load_facts(c, org, &list).await?;
     let mut members = load_members(c, org, &list).await?;
     let mut previous = load_previous(c, org, &list).await?;

@@ -59,6 +59,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         links::ALL,
         mirror::ALL,
         passes::ALL,
+        rows::ALL,
         runs::ALL,
         schedules::ALL,
         settings::ALL,

@@ -14,6 +14,10 @@ use crate::store::Result;
 use crate::store::convert::{clean, from_json, time, to_json, us};
 use crate::store::derivations::CompanyState;
 
+statements! {
+    COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
+}
+
 /// A row of `companies`.
 #[derive(FromRow)]
 pub(crate) struct CompanyRow {
@@ -368,11 +372,10 @@ impl CompanyRow {
 /// Companies by id.
 pub(crate) async fn load_companies(
     c: &mut Conn,
-    sql: &'static str,
     org: &OrgId,
     ids: &str,
 ) -> Result<HashMap<String, (Company, CompanyState)>> {
-    let rows: Vec<CompanyRow> = sqlx::query_as(sql).bind(&org.0).bind(ids).fetch_all(c).await?;
+    let rows: Vec<CompanyRow> = sqlx::query_as(COMPANIES).bind(&org.0).bind(ids).fetch_all(c).await?;
     rows.into_iter()
         .map(|row| row.read_whole().map(|(company, state)| (company.id.0.clone(), (company, state))))
         .collect()

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::support::clock::TestClock;
 use crate::support::postgres::Database;
+use crate::support::program::unscheduled;
 
 /// How often a condition is looked at while it is waited for.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
@@ -36,20 +37,7 @@ impl Program {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_halo-sync"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALO_SYNC_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(args)
-            .args(["--data-dir", "data", "--no-input"])
-            // Once a year: what is stored comes by webhook, and no later read hides a loss.
-            .env("HALO_SYNC_SYNC__INCREMENTAL_SCHEDULE", "0 0 1 1 *")
-            .env("HALO_SYNC_SYNC__FULL_SCHEDULE", "0 0 1 1 *")
-            .current_dir(self.dir.path())
-            .stdin(Stdio::null());
+        let mut command = unscheduled(self.dir.path(), args);
         if let Some(database) = &self.database {
             command.env("HALO_SYNC_DATABASE__URL", &database.url);
         }

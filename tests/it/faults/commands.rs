@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use connector_testkit::sandbox::stripe::{Options, StripeSandbox};
 use serde_json::Value;
+
+use crate::support::program::installed;
 
 /// A debug build on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -35,15 +37,7 @@ impl Program {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_halo-sync"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALO_SYNC_") {
-                command.env_remove(name);
-            }
-        }
-        command.args(args).args(["--data-dir", "data", "--no-input"]).current_dir(self.path());
-        command.stdin(Stdio::null());
-        command
+        installed(self.path(), args)
     }
 
     /// Runs a command beside the sandbox, which answers meanwhile.

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::figures::{self, Figures, Told, differences};
 use super::server::{KEY, Kind, LOOK, Parts, Server, free_port, request, run};
+use crate::support::program::unscheduled;
 
 /// One command; a debug build on a busy machine takes its time.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -34,20 +35,7 @@ impl Program {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_halo-sync"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALO_SYNC_") {
-                command.env_remove(name);
-            }
-        }
-        command
-            .args(args)
-            .args(["--data-dir", "data", "--no-input"])
-            // Once a year: what is seen here comes by webhook or by command, not by the clock.
-            .env("HALO_SYNC_SYNC__INCREMENTAL_SCHEDULE", "0 0 1 1 *")
-            .env("HALO_SYNC_SYNC__FULL_SCHEDULE", "0 0 1 1 *")
-            .current_dir(self.path());
-        command
+        unscheduled(self.path(), args)
     }
 
     fn secret(&self, name: &str, text: &str) -> PathBuf {

@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod clock;
 pub(crate) mod postgres;
+pub(crate) mod program;
 mod required;
 
 pub(crate) use required::required;
