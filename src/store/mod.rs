@@ -145,9 +145,21 @@ pub(crate) async fn watch_pushes<F: Future>(units: F) -> (F::Output, bool) {
 pub(crate) enum Lane {
     /// Somebody waits for the answer (webhooks, SDK calls, claims): ahead of bulk.
     Ack,
-    /// Pages, derivations, housekeeping.
+    /// Housekeeping, and pages and derivations of a few.
     Bulk,
+    /// As [`Lane::Bulk`], and work enough for a commit of its own.
+    Whole,
 }
+
+impl Lane {
+    /// The lane of a unit that changes so many rows, or so many companies.
+    pub(crate) fn of_many(rows: usize) -> Self {
+        if rows < WHOLE { Self::Bulk } else { Self::Whole }
+    }
+}
+
+/// From so many rows on a unit is worth a commit of its own.
+const WHOLE: usize = 64;
 
 /// What a unit may see.
 #[derive(Debug, Clone)]
