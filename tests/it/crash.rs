@@ -7,7 +7,6 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | `program` | the built program: start, kill, stop |
 //! | `load` | the account and the senders |
 //! | `oracle` | what must hold, and forgeries that it must see |
 //!
@@ -15,7 +14,6 @@
 
 mod load;
 mod oracle;
-mod program;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +34,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use self::load::{Account, CUSTOMERS, Rng};
 use self::oracle::{Ledger, Row};
-use self::program::{LOOK, Program, Serving};
+use crate::support::installation::{LOOK, Program, Serving};
 use crate::support::postgres::Database;
 
 /// Reference J4: orphaned work goes on this soon after an immediate restart.

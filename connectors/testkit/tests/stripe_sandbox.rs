@@ -176,9 +176,16 @@ async fn writes_over_http_announce_themselves() {
             "customer.created",
             "product.created",
             "price.created",
+            // It takes the currency of its first subscription.
+            "customer.updated",
             "customer.subscription.created",
+            "invoice.created",
+            "invoice.finalized",
+            "payment_intent.created",
             "charge.succeeded",
-            "invoice.paid"
+            "payment_intent.succeeded",
+            "invoice.paid",
+            "invoice.payment_succeeded",
         ]
     );
     let charge = sandbox.object(Kind::Charges, &sandbox.ids(Kind::Charges)[0]).unwrap();

@@ -1,18 +1,33 @@
 //! A sandbox Stripe: one account with customers, catalogue, subscriptions and money, on the loopback.
 //!
-//! It answers in the shapes of [`API_VERSION`], takes the writes that the core streams need, sends
-//! signed webhooks, counts calls, and fails on demand. It is no Stripe: proration, tax, payment intents
-//! and test clocks are not in it.
+//! It answers in the shapes of [`API_VERSION`], takes the writes that Stripe's own command line makes for the
+//! events of the core streams (`stripe trigger EVENT --api-base URL --api-key KEY`), sends signed webhooks, counts
+//! calls, and fails on demand. Test payment methods and tokens (`pm_card_chargeCustomerFail`, `tok_chargeDeclined`,
+//! `pm_card_createDispute`, …) do what Stripe says they do, and the evidence `winning_evidence` or
+//! `losing_evidence` decides a dispute. Nothing changes without an event that names it.
+//!
+//! It is no Stripe. Proration, tax, credit notes, checkout, quotes and test clocks are not in it; periods end when
+//! [`StripeSandbox::bill`] says so; a payment that Stripe would finish later is finished at once; and a customer
+//! who has nothing to pay with pays well, so that a test needs no card.
 
+mod billing;
+mod cards;
+mod catalog;
+mod customers;
 mod demo;
 mod events;
+mod fields;
 mod form;
+mod payments;
 mod read;
 mod render;
+mod schedules;
 mod seed;
 mod server;
 mod shapes;
+mod shapes_of_money;
 mod store;
+mod subscriptions;
 mod write;
 
 use std::collections::{BTreeMap, HashSet};
@@ -223,7 +238,7 @@ impl StripeSandbox {
     /// # Errors
     /// What Stripe would refuse.
     pub fn call(&self, method: &str, path: &str, form: &Value) -> Result<Value, Refused> {
-        let segments: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
+        let segments: Vec<&str> = path.strip_prefix("/v1/").unwrap_or(path).split('/').collect();
         self.inner.write(|cx| cx.call(method, &segments, form)).map_err(Refused::from)
     }
 
@@ -300,6 +315,21 @@ impl StripeSandbox {
         let store = lock(&self.inner.store);
         let object = store.find(kind, id)?;
         Some(render::value(&store, kind, &object.doc(), &[]))
+    }
+
+    /// An object as a read of it answers with these members expanded; a deleted one as it last was.
+    #[must_use]
+    pub fn expanded(&self, kind: Kind, id: &str, expand: &[&str]) -> Option<Value> {
+        let store = lock(&self.inner.store);
+        let object = store.find_ever(kind, id)?;
+        let expand: Vec<String> = expand.iter().map(|&path| path.to_owned()).collect();
+        Some(render::value(&store, kind, &object.doc(), &expand))
+    }
+
+    /// Ids of the objects of a kind that were deleted.
+    #[must_use]
+    pub fn deleted_ids(&self, kind: Kind) -> Vec<String> {
+        lock(&self.inner.store).of(kind).map(store::Collection::deleted_ids).unwrap_or_default()
     }
 
     /// Ids of a kind, newest first.

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::read::{self, Refusal};
 use super::store::{KINDS, Kind};
-use super::{API_VERSION, Inner, form, lock, shapes};
+use super::{API_VERSION, Inner, form, lock, render, shapes};
 use crate::sandbox::faults::Fault;
 
 /// Bodies of writes are forms; none is larger.
@@ -122,6 +122,16 @@ fn answer(
                 id.ok_or_else(|| Refusal::invalid("subscription", "Missing required param: subscription."))?;
             read::nested(&store, (Kind::Subscriptions, id), "items", query)
         }
+        ["plans", id] => {
+            let price =
+                store.find(Kind::Prices, id).ok_or_else(|| Refusal::missing(Kind::Prices, id, "id"))?;
+            Ok(render::plan(&render::value(&store, Kind::Prices, &price.doc(), &[])).to_string())
+        }
+        ["customers", id, "payment_methods"] => {
+            let mut query = query.to_vec();
+            query.push(("customer".to_owned(), (*id).to_owned()));
+            read::list(&store, Kind::PaymentMethods, &query)
+        }
         ["invoices", id, "lines"] => read::nested(&store, (Kind::Invoices, id), "lines", query),
         [kind] => match Kind::of_path(kind) {
             Some(kind) => read::list(&store, kind, query),
@@ -200,7 +210,7 @@ fn cut(response: Response, whole: usize, sent: Bytes) -> Response {
 
 async fn spoil(fault: Fault, answer: Response) -> Response {
     let stripe_error = |status: u16, kind: &'static str, code: Option<&'static str>, message: &str| {
-        refused(&Refusal { status, kind, code, param: None, message: message.to_owned() })
+        refused(&Refusal { status, kind, code, message: message.to_owned(), ..Refusal::default() })
     };
     match fault {
         Fault::TooManyRequests { retry_after } => {
