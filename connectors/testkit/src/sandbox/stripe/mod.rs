@@ -45,7 +45,7 @@ pub use demo::Demo;
 pub use events::{Delivered, Endpoint, Flush, Order, SandboxEvent, sign};
 pub use store::{KINDS, Kind};
 
-use super::faults::Faults;
+use super::faults::{Faults, Sending, WebhookFaults};
 use events::Outbox;
 use read::Refusal;
 use store::Store;
@@ -238,8 +238,7 @@ impl StripeSandbox {
     /// # Errors
     /// What Stripe would refuse.
     pub fn call(&self, method: &str, path: &str, form: &Value) -> Result<Value, Refused> {
-        let segments: Vec<&str> = path.strip_prefix("/v1/").unwrap_or(path).split('/').collect();
-        self.inner.write(|cx| cx.call(method, &segments, form)).map_err(Refused::from)
+        self.inner.write(|cx| cx.call(method, &server::segments_of(path), form)).map_err(Refused::from)
     }
 
     /// Stores a document as it is: references as ids, `items`, `lines` and `discounts` as arrays.
@@ -436,13 +435,31 @@ impl StripeSandbox {
         deliver(&self.inner, &self.client, event).await
     }
 
-    /// Posts the waiting events as `flush` says, one after the other.
-    pub async fn flush(&self, flush: &Flush) -> Vec<Delivered> {
+    /// Posts the waiting events as chance has it; late ones wait for [`Self::send_late`]. What came to each, and
+    /// what the sending was.
+    pub async fn send(&self, faults: &mut WebhookFaults) -> (Vec<Delivered>, Sending<SandboxEvent>) {
+        let sending = faults.send(self.take_events());
+        lock(&self.inner.outbox).late.extend(sending.later.iter().cloned());
+        (self.deliver_all(&sending.now).await, sending)
+    }
+
+    /// Posts the events that were late, in the order in which they became so.
+    pub async fn send_late(&self) -> Vec<Delivered> {
+        let late: Vec<SandboxEvent> = lock(&self.inner.outbox).late.drain(..).collect();
+        self.deliver_all(&late).await
+    }
+
+    async fn deliver_all(&self, events: &[SandboxEvent]) -> Vec<Delivered> {
         let mut out = Vec::new();
-        for event in events::arrange(self.take_events(), flush) {
-            out.extend(self.deliver(&event).await);
+        for event in events {
+            out.extend(self.deliver(event).await);
         }
         out
+    }
+
+    /// Posts the waiting events as `flush` says, one after the other.
+    pub async fn flush(&self, flush: &Flush) -> Vec<Delivered> {
+        self.deliver_all(&events::arrange(self.take_events(), flush)).await
     }
 }
 

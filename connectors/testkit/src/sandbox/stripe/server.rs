@@ -52,8 +52,20 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Res
     };
     Ok(match fault {
         None => answer,
+        Some(Fault::ThenWrite { method, path, form }) => {
+            // Refused where a test asks for what cannot be: the object may have gone meanwhile.
+            if let Err(refusal) = inner.write(|cx| cx.call(method, &segments_of(&path), &form)) {
+                tracing::debug!(message = refusal.message, "a write between two calls was refused");
+            }
+            answer
+        }
         Some(fault) => spoil(fault, answer).await,
     })
+}
+
+/// The segments below `/v1`.
+pub(super) fn segments_of(path: &str) -> Vec<&str> {
+    path.strip_prefix("/v1/").unwrap_or(path).split('/').collect()
 }
 
 /// `GET /v1/customers/:id`
@@ -232,6 +244,7 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
             tokio::time::sleep(by).await;
             answer
         }
+        Fault::ThenWrite { .. } => answer,
         Fault::CutBody | Fault::NoBody | Fault::TruncatedJson | Fault::BadItem => {
             let (parts, body) = answer.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
