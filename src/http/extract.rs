@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::ApiError;
 use super::guard;
@@ -19,7 +19,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     }
 }
 
-/// A JSON body. The media type is not asked for: browsers that send a page's last words (`sendBeacon`) call
+/// A body that is a JSON object. The media type is not asked for: browsers that send a page's last words (`sendBeacon`) call
 /// them text.
 #[derive(Debug, Clone)]
 pub struct JsonBody<T>(pub T);
@@ -28,7 +28,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        parse(&guard::read(request.into_body()).await?).map(Self)
+        parse_object(&guard::read(request.into_body()).await?).map(Self)
     }
 }
 
@@ -52,6 +52,20 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     })?;
     reader.end().map_err(|error| ApiError::bad_request("invalid_json", error.to_string()))?;
     Ok(value)
+}
+
+/// Parses a JSON document that is an object. A list would do for a structure, member by member in their order of
+/// declaration, and mean something that nobody wrote.
+///
+/// # Errors
+///
+/// Those of [`parse`]; 400 (`invalid_body`) for JSON of another kind.
+pub fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        parse::<IgnoredAny>(bytes)?;
+        return Err(ApiError::bad_request("invalid_body", "an object is expected".to_owned()));
+    }
+    parse(bytes)
 }
 
 #[cfg(test)]
@@ -89,7 +103,16 @@ mod tests {
             #[expect(dead_code, reason = "only its parsing matters")]
             traits: std::collections::BTreeMap<String, i64>,
         }
-        let error = parse::<Body>(br#"{"traits": {"seats": "many"}}"#).unwrap_err();
+        for (text, code) in [
+            (&br#"[{"seats": 1}]"#[..], "invalid_body"),
+            (b"7", "invalid_body"),
+            (b"[", "invalid_json"),
+            (b"", "invalid_json"),
+        ] {
+            assert_eq!(parse_object::<Body>(text).unwrap_err().code(), code, "{text:?}");
+        }
+        assert!(parse_object::<Body>(br#" {"traits": {}}"#).is_ok());
+        let error = parse_object::<Body>(br#"{"traits": {"seats": "many"}}"#).unwrap_err();
         assert_eq!(error.code(), "invalid_body");
         assert!(format!("{error:?}").contains("traits.seats"), "{error:?}");
     }

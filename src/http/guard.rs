@@ -16,6 +16,7 @@ use http::header::CONTENT_ENCODING;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 use super::error::ApiError;
@@ -60,11 +61,54 @@ fn too_large(limits: &Limits) -> ApiError {
         .closing()
 }
 
+/// A body that is no larger waits for nobody.
+const SMALL: u64 = 64 * 1024;
+/// KiB of larger bodies that are worked on at once: until it is stored one is in memory several times.
+const LARGE_KIB: u32 = 48 * 1024;
+
+/// Room for large bodies, shared by all requests: as many as come at once would otherwise take all memory.
+#[derive(Debug, Clone)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_KIB as usize)))
+    }
+}
+
+impl Room {
+    /// Waits until there is room for a body of that size, as long as a body may take to arrive. A small one needs
+    /// none.
+    async fn take(&self, size: u64, limits: &Limits) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        if size <= SMALL {
+            return Ok(None);
+        }
+        let kib = u32::try_from(size.div_ceil(1024)).unwrap_or(LARGE_KIB).min(LARGE_KIB);
+        let room = Arc::clone(&self.0).acquire_many_owned(kib);
+        match tokio::time::timeout(limits.body_timeout, room).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            _ => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Temporarily unavailable")
+                .detail("too many large bodies at once")
+                .retry_after(5)
+                .closing()),
+        }
+    }
+}
+
+/// A request whose body has its limits around it.
+pub(super) struct Limiting {
+    pub(super) request: Request<Body>,
+    pub(super) body: Arc<BodyState>,
+    /// Its place among the large ones, until it is answered.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
 /// Refuses what the head already shows to be wrong; otherwise puts the limits around the body.
-pub(super) fn limit(
+pub(super) async fn limit(
     request: Request<Body>,
     limits: &Limits,
-) -> Result<(Request<Body>, Arc<BodyState>), ApiError> {
+    room: &Room,
+) -> Result<Limiting, ApiError> {
     let headers = request.headers();
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(ApiError::new(
@@ -86,9 +130,10 @@ pub(super) fn limit(
     let state = Arc::new(BodyState::default());
     if request.body().is_end_stream() {
         state.finished.store(true, Ordering::Release);
-        return Ok((request, state));
+        return Ok(Limiting { request, body: state, room: None });
     }
     let exact = request.body().size_hint().exact();
+    let room = room.take(exact.unwrap_or(most), limits).await?;
     let of_body = Arc::clone(&state);
     let request = request.map(|body| {
         Body::new(Limited {
@@ -101,7 +146,7 @@ pub(super) fn limit(
             state: of_body,
         })
     });
-    Ok((request, state))
+    Ok(Limiting { request, body: state, room })
 }
 
 /// Why reading a body ended early.

@@ -45,5 +45,8 @@ pub fn base(router: Router, limits: Limits, clock: Arc<dyn Clock>) -> Router {
         .method_not_allowed_fallback(|| async {
             ApiError::new(http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
         })
-        .layer(from_fn_with_state(observe::Observer { limits, clock }, observe::observe))
+        .layer(from_fn_with_state(
+            observe::Observer { limits, clock, room: guard::Room::default() },
+            observe::observe,
+        ))
 }

@@ -42,6 +42,7 @@ pub(super) struct Unread(pub(super) Arc<AtomicBool>);
 pub struct Observer {
     pub(super) limits: Limits,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) room: guard::Room,
 }
 
 /// Wraps one request.
@@ -91,7 +92,8 @@ pub(super) async fn observe(State(observer): State<Observer>, mut request: Reque
 }
 
 async fn run(observer: &Observer, request: Request<Body>, next: Next, unread: &Unread) -> Response {
-    let (request, body) = match guard::limit(request, &observer.limits) {
+    let limited = guard::limit(request, &observer.limits, &observer.room).await;
+    let guard::Limiting { request, body, room: _until_answered } = match limited {
         Ok(limited) => limited,
         Err(error) => {
             unread.0.store(true, Ordering::Release);

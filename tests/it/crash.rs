@@ -7,7 +7,6 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | `program` | the built program: start, kill, stop |
 //! | `load` | the account and the senders |
 //! | `drill` | a lost database comes back from a copy |
 //! | `oracle` | what must hold, and forgeries that it must see |
@@ -17,7 +16,6 @@
 mod drill;
 mod load;
 mod oracle;
-mod program;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +36,7 @@ use sqlx::{Connection, SqliteConnection};
 
 use self::load::{Account, CUSTOMERS, Rng};
 use self::oracle::{Ledger, Row};
-use self::program::{LOOK, Program, Serving};
+use crate::support::installation::{LOOK, Program, Serving};
 use crate::support::postgres::Database;
 
 /// Reference J4: orphaned work goes on this soon after an immediate restart.

@@ -16,4 +16,5 @@ mod localstripe;
 mod prompt;
 mod render_cases;
 mod store;
+mod stripe_cli;
 mod support;

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use connector_sdk::signature::{digest_from_hex, verify_hmac_sha256};
+use connector_testkit::sandbox::faults::{Fault, FaultRule, WebhookFaults};
 use connector_testkit::sandbox::stripe::{Flush, Kind, Options, Order, StripeSandbox};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -176,9 +177,16 @@ async fn writes_over_http_announce_themselves() {
             "customer.created",
             "product.created",
             "price.created",
+            // It takes the currency of its first subscription.
+            "customer.updated",
             "customer.subscription.created",
+            "invoice.created",
+            "invoice.finalized",
+            "payment_intent.created",
             "charge.succeeded",
-            "invoice.paid"
+            "payment_intent.succeeded",
+            "invoice.paid",
+            "invoice.payment_succeeded",
         ]
     );
     let charge = sandbox.object(Kind::Charges, &sandbox.ids(Kind::Charges)[0]).unwrap();
@@ -269,4 +277,114 @@ async fn tiers_discounts_and_failures_are_billed() {
     sandbox.bill(id, false).unwrap();
     assert_eq!(sandbox.object(Kind::Subscriptions, id).unwrap()["status"], "past_due");
     assert_eq!(sandbox.object(Kind::Customers, &customer).unwrap()["delinquent"], true);
+}
+
+/// The status of an answer, or of its headers, and its body, where there is one.
+async fn raw(sandbox: &StripeSandbox, path: &str) -> (Option<u16>, http::HeaderMap, Option<Vec<u8>>) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let call = client
+        .get(sandbox.base_url() + path)
+        .header("authorization", format!("Bearer {}", sandbox.api_key()));
+    match call.send().await {
+        Ok(answer) => {
+            let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+            (Some(status), headers, answer.bytes().await.ok().map(|body| body.to_vec()))
+        }
+        Err(_) => (None, http::HeaderMap::new(), None),
+    }
+}
+
+#[tokio::test]
+async fn every_fault_spoils_a_call_in_its_way() {
+    let sandbox = sandbox().await;
+    let customer = customers(&sandbox, 1).remove(0);
+    let path = format!("/v1/customers/{customer}");
+    let good = raw(&sandbox, &path).await.2.unwrap();
+    let json = |body: &[u8]| serde_json::from_slice::<Value>(body);
+    let spoilt = async |fault: Fault| {
+        sandbox.faults().add(FaultRule::next("/v1/customers/", fault));
+        let answer = raw(&sandbox, &path).await;
+        assert_eq!(raw(&sandbox, &path).await.2.as_deref(), Some(good.as_slice()), "the next call goes well");
+        answer
+    };
+
+    for (retry_after, seconds) in [(None, None), (Some("7"), Some("7"))] {
+        let fault = Fault::TooManyRequests { retry_after: retry_after.map(str::to_owned) };
+        let (status, headers, body) = spoilt(fault).await;
+        assert_eq!(status, Some(429));
+        assert_eq!(headers.get("retry-after").map(|v| v.to_str().unwrap()), seconds);
+        assert_eq!(json(&body.unwrap()).unwrap()["error"]["code"], "rate_limit");
+    }
+    let (status, _, body) = spoilt(Fault::Status(503)).await;
+    assert_eq!((status, &json(&body.unwrap()).unwrap()["error"]["type"]), (Some(503), &json!("api_error")));
+    for fault in [Fault::CutBody, Fault::NoBody] {
+        let (status, headers, body) = spoilt(fault.clone()).await;
+        // How much of the headers a client sees before the connection closes is chance.
+        assert!(body.is_none(), "{fault:?}");
+        if status.is_some() {
+            assert_eq!(headers["content-length"], good.len().to_string(), "{fault:?}");
+        }
+    }
+    let (status, _, body) = spoilt(Fault::TruncatedJson).await;
+    assert_eq!((status, json(&body.unwrap()).unwrap_err().is_eof()), (Some(200), true));
+    for fault in [Fault::Html, Fault::Garbage] {
+        let (status, _, body) = spoilt(fault.clone()).await;
+        assert_eq!((status, json(&body.unwrap()).is_err()), (Some(200), true), "{fault:?}");
+    }
+    let (status, _, body) = spoilt(Fault::ErrorWith200).await;
+    assert_eq!((status, json(&body.unwrap()).unwrap()["error"].is_object()), (Some(200), true));
+    let (status, _, body) = spoilt(Fault::Slow(std::time::Duration::from_millis(1))).await;
+    assert_eq!((status, body.as_deref()), (Some(200), Some(good.as_slice())));
+
+    sandbox.faults().add(FaultRule::next("/v1/customers?", Fault::BadItem));
+    let (_, page) = get(&sandbox, "/v1/customers").await;
+    assert_eq!(page["data"].as_array().unwrap().len(), 2);
+    assert!(page["data"][0]["id"].is_object() && page["data"][1]["id"].is_string());
+
+    sandbox.faults().add(FaultRule::next("/v1/customers/", Fault::Stall));
+    let stalled = raw(&sandbox, &path);
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_millis(50), stalled).await.is_err(),
+        "no answer comes"
+    );
+}
+
+#[tokio::test]
+async fn objects_change_between_two_pages_and_between_list_and_read() {
+    let sandbox = sandbox().await;
+    let mut made = customers(&sandbox, 4);
+    made.reverse();
+    let _ = sandbox.take_events();
+    let write = |id: &str, form: Value| Fault::ThenWrite {
+        method: "POST",
+        path: format!("/v1/customers/{id}"),
+        form,
+    };
+    sandbox.faults().add(FaultRule::next("/v1/customers?", write(&made[3], json!({"name": "new"}))));
+    let delete =
+        Fault::ThenWrite { method: "DELETE", path: format!("/v1/customers/{}", made[2]), form: json!({}) };
+    sandbox.faults().add(FaultRule::next("/v1/customers?", delete));
+    let (_, first) = get(&sandbox, "/v1/customers?limit=2").await;
+    assert_eq!(ids(&first), made[..2]);
+    // The second page is of the time after the first write, and the second write is seen by the read.
+    let (_, second) = get(&sandbox, &format!("/v1/customers?limit=2&starting_after={}", made[1])).await;
+    assert_eq!((ids(&second), &second["data"][1]["name"]), (made[2..].to_vec(), &json!("new")));
+    let (_, read) = get(&sandbox, &format!("/v1/customers/{}", made[2])).await;
+    assert_eq!(read["deleted"], true);
+    let kinds: Vec<String> = sandbox.take_events().into_iter().map(|e| e.kind).collect();
+    assert_eq!(kinds, ["customer.updated", "customer.deleted"]);
+}
+
+#[tokio::test]
+async fn webhooks_that_are_late_come_when_they_are_sent_for() {
+    let sandbox = sandbox().await;
+    let inbox = Inbox::default();
+    sandbox.register_webhook(&inbox.start().await);
+    customers(&sandbox, 40);
+    let mut faults = WebhookFaults { lost: 200, doubled: 200, late: 300, ..WebhookFaults::new(3) };
+    let (delivered, sending) = sandbox.send(&mut faults).await;
+    assert_eq!((delivered.len(), inbox.kinds().len()), (sending.now.len(), sending.now.len()));
+    assert!(!sending.later.is_empty() && !sending.lost.is_empty() && sending.doubled > 0);
+    assert_eq!(sandbox.send_late().await.len(), sending.later.len());
+    assert!(sandbox.send_late().await.is_empty() && sandbox.take_events().is_empty());
 }

@@ -13,11 +13,16 @@ use crate::store::convert::{clean, time, us};
 use crate::store::inbox::{Accepted, Delivery, NewDelivery, PROCESS_KIND};
 
 statements! {
-    // A statement of its own: the batch of pending deliveries is claimed by nobody, its job is.
+    // A statement of its own: the batch of pending deliveries is claimed by nobody, its job is. It ends with the
+    // delivery that makes its bodies more than 8 MiB.
     BEGIN_PENDING = "UPDATE deliveries SET attempts = attempts + 1
         WHERE org_id = $1 AND connection_id = $2 AND state = 'pending' AND id IN (
-            SELECT id FROM deliveries WHERE org_id = $1 AND connection_id = $2 AND state = 'pending'
-            ORDER BY received_at, id LIMIT $3)
+            SELECT id FROM (
+                SELECT id, SUM(size) OVER (ORDER BY received_at, id) - size AS before FROM (
+                    SELECT id, received_at, LENGTH(body) AS size FROM deliveries
+                    WHERE org_id = $1 AND connection_id = $2 AND state = 'pending'
+                    ORDER BY received_at, id LIMIT $3) oldest) summed
+            WHERE before < 8388608)
         RETURNING id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at";
     // Only where the job would do something (others wait for a person), and where none of the connection waits or
     // runs: it may be waiting for the provider, and is not to be hastened.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::oracle::Expected;
-use super::program::LOOK;
+use crate::support::installation::LOOK;
 
 /// Customers, each with one subscription.
 pub(super) const CUSTOMERS: usize = 12;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::figures::{self, Figures, Told, differences};
-use super::server::{KEY, Kind, LOOK, Parts, Server, free_port, request, run};
-use crate::support::program::unscheduled;
+use super::server::{KEY, Kind, Parts, Server, free_port, request};
+use crate::support::program::{LOOK, run, unscheduled};
 
 /// One command; a debug build on a busy machine takes its time.
 const COMMAND: Duration = Duration::from_secs(60);

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::figures::Told;
+use crate::support::program::{LOOK, run};
 use crate::support::required;
 
 /// Making the environment may have to download; everything else takes a second.
@@ -22,8 +23,6 @@ const START: Duration = Duration::from_secs(30);
 /// A key that localstripe takes: `sk_` and anything.
 pub(crate) const KEY: &str = "sk_test_localstripe";
 const LOG: &str = "localstripe.log";
-/// How often a condition is looked at while it is waited for.
-pub(crate) const LOOK: Duration = Duration::from_millis(20);
 
 /// What the test needs that is not in this repository.
 #[derive(Debug, Clone)]
@@ -225,46 +224,6 @@ impl Drop for Server {
 /// A port of 127.0.0.1 that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// Runs a program to its end and gives what it printed; the error holds what it complained of. A program that
-/// is not done in time is ended.
-pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<String, String> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| format!("cannot be started: {e}"))?;
-    // Both pipes are emptied while it runs: a full one would stop it.
-    let out = drain(child.stdout.take().unwrap());
-    let err = drain(child.stderr.take().unwrap());
-    let until = Instant::now() + limit;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break Some(status);
-        }
-        if Instant::now() >= until {
-            let _ = child.kill();
-            let _ = child.wait();
-            break None;
-        }
-        std::thread::sleep(LOOK);
-    };
-    let (out, err) = (out.join().unwrap(), err.join().unwrap());
-    match status {
-        Some(status) if status.success() => Ok(out),
-        Some(status) => Err(format!("{status}: {err}{out}")),
-        None => Err(format!("not done within {limit:?}: {err}{out}")),
-    }
-}
-
-fn drain(mut pipe: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
 }
 
 /// The whole answer to a request with a test key, as text; `None` while nothing listens.

@@ -57,6 +57,26 @@ async fn an_event_is_stored_once_and_wakes_one_job(store: &dyn Store) {
     assert_eq!(store.list_stalled_inboxes(at(3)).await.unwrap(), vec![(org(), con())]);
 }
 
+async fn large_bodies_are_worked_on_a_few_at_a_time(store: &dyn Store) {
+    connected(store).await;
+    const MIB: usize = 1 << 20;
+    let sizes = [10 * MIB, 5 * MIB, 2 * MIB, 2 * MIB, 1];
+    let large = |(n, size): (usize, &usize)| NewDelivery {
+        body: vec![0; *size],
+        ..delivery(&format!("evt_{n}"), i64::try_from(n).unwrap())
+    };
+    let deliveries = sizes.iter().enumerate().map(large).collect();
+    store.accept_deliveries(deliveries, vec![job()]).await.unwrap();
+    for batch in [vec!["evt_0"], vec!["evt_1", "evt_2", "evt_3"], vec!["evt_4"]] {
+        let pending = store.load_pending_deliveries(&org(), &con(), 10).await.unwrap();
+        assert_eq!(pending.iter().map(|d| d.event_id.as_str()).collect::<Vec<_>>(), batch);
+        let done = pending.iter().map(|d| DeliveryDone { id: d.id.clone(), state: "applied", error: None });
+        let finish =
+            halo_sync::store::mirror::IngestCommit { deliveries: done.collect(), ..commit(1, vec![]) };
+        store.commit_ingest(&org(), finish).await.unwrap();
+    }
+}
+
 async fn the_commit_that_applies_a_delivery_finishes_it_once(store: &dyn Store) {
     connected(store).await;
     store.accept_deliveries(vec![delivery("evt_1", 1), delivery("evt_2", 2)], vec![job()]).await.unwrap();
@@ -101,6 +121,7 @@ async fn a_stale_holder_commits_nothing(store: &dyn Store) {
 
 contract!(
     an_event_is_stored_once_and_wakes_one_job,
+    large_bodies_are_worked_on_a_few_at_a_time,
     the_commit_that_applies_a_delivery_finishes_it_once,
     a_stale_holder_commits_nothing,
 );

@@ -2,8 +2,10 @@
 
 pub(crate) mod app;
 pub(crate) mod clock;
+pub(crate) mod installation;
 pub(crate) mod postgres;
 pub(crate) mod program;
 mod required;
+pub(crate) mod truth;
 
 pub(crate) use required::required;

@@ -248,7 +248,11 @@ pub(super) fn change(cx: &mut Ctx<'_>, demo: &Demo) -> Result<(), Refusal> {
     cx.call("POST", &["subscriptions", &demo.subscription], &form)?;
     let other = cx.store.of(Kind::Subscriptions).and_then(|all| {
         all.newest_first(None, (i64::MIN, i64::MAX))
-            .find(|s| s.status.as_deref() == Some("active") && s.id != demo.subscription)
+            .find(|s| {
+                s.status.as_deref() == Some("active")
+                    && s.id != demo.subscription
+                    && s.doc()["pause_collection"].is_null()
+            })
             .map(|s| s.id.clone())
     });
     if let Some(other) = other {

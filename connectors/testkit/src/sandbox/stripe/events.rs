@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::API_VERSION;
 use super::store::{Kind, Object, Store};
+use crate::sandbox::chance::Chance;
 
 /// Where events are posted.
 #[derive(Debug, Clone)]
@@ -74,6 +75,8 @@ pub enum Order {
 pub(super) struct Outbox {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) waiting: VecDeque<SandboxEvent>,
+    /// Events that a sending kept back.
+    pub(super) late: Vec<SandboxEvent>,
 }
 
 /// Makes an event about an object as it is now.
@@ -121,15 +124,7 @@ pub(super) fn arrange(events: Vec<SandboxEvent>, flush: &Flush) -> Vec<SandboxEv
         Order::AsMade => {}
         Order::Backwards => out.reverse(),
         Order::Shuffled(seed) => {
-            // Fisher and Yates over xorshift: the same seed gives the same order on every machine.
-            let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-            for n in (1..out.len()).rev() {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                let pick = usize::try_from(state % (n as u64 + 1)).unwrap_or(0);
-                out.swap(n, pick);
-            }
+            Chance::new(seed).shuffle(&mut out);
         }
     }
     out

@@ -1,18 +1,33 @@
 //! A sandbox Stripe: one account with customers, catalogue, subscriptions and money, on the loopback.
 //!
-//! It answers in the shapes of [`API_VERSION`], takes the writes that the core streams need, sends
-//! signed webhooks, counts calls, and fails on demand. It is no Stripe: proration, tax, payment intents
-//! and test clocks are not in it.
+//! It answers in the shapes of [`API_VERSION`], takes the writes that Stripe's own command line makes for the
+//! events of the core streams (`stripe trigger EVENT --api-base URL --api-key KEY`), sends signed webhooks, counts
+//! calls, and fails on demand. Test payment methods and tokens (`pm_card_chargeCustomerFail`, `tok_chargeDeclined`,
+//! `pm_card_createDispute`, …) do what Stripe says they do, and the evidence `winning_evidence` or
+//! `losing_evidence` decides a dispute. Nothing changes without an event that names it.
+//!
+//! It is no Stripe. Proration, tax, credit notes, checkout, quotes and test clocks are not in it; periods end when
+//! [`StripeSandbox::bill`] says so; a payment that Stripe would finish later is finished at once; and a customer
+//! who has nothing to pay with pays well, so that a test needs no card.
 
+mod billing;
+mod cards;
+mod catalog;
+mod customers;
 mod demo;
 mod events;
+mod fields;
 mod form;
+mod payments;
 mod read;
 mod render;
+mod schedules;
 mod seed;
 mod server;
 mod shapes;
+mod shapes_of_money;
 mod store;
+mod subscriptions;
 mod write;
 
 use std::collections::{BTreeMap, HashSet};
@@ -30,7 +45,7 @@ pub use demo::Demo;
 pub use events::{Delivered, Endpoint, Flush, Order, SandboxEvent, sign};
 pub use store::{KINDS, Kind};
 
-use super::faults::Faults;
+use super::faults::{Faults, Sending, WebhookFaults};
 use events::Outbox;
 use read::Refusal;
 use store::Store;
@@ -223,8 +238,7 @@ impl StripeSandbox {
     /// # Errors
     /// What Stripe would refuse.
     pub fn call(&self, method: &str, path: &str, form: &Value) -> Result<Value, Refused> {
-        let segments: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
-        self.inner.write(|cx| cx.call(method, &segments, form)).map_err(Refused::from)
+        self.inner.write(|cx| cx.call(method, &server::segments_of(path), form)).map_err(Refused::from)
     }
 
     /// Stores a document as it is: references as ids, `items`, `lines` and `discounts` as arrays.
@@ -300,6 +314,21 @@ impl StripeSandbox {
         let store = lock(&self.inner.store);
         let object = store.find(kind, id)?;
         Some(render::value(&store, kind, &object.doc(), &[]))
+    }
+
+    /// An object as a read of it answers with these members expanded; a deleted one as it last was.
+    #[must_use]
+    pub fn expanded(&self, kind: Kind, id: &str, expand: &[&str]) -> Option<Value> {
+        let store = lock(&self.inner.store);
+        let object = store.find_ever(kind, id)?;
+        let expand: Vec<String> = expand.iter().map(|&path| path.to_owned()).collect();
+        Some(render::value(&store, kind, &object.doc(), &expand))
+    }
+
+    /// Ids of the objects of a kind that were deleted.
+    #[must_use]
+    pub fn deleted_ids(&self, kind: Kind) -> Vec<String> {
+        lock(&self.inner.store).of(kind).map(store::Collection::deleted_ids).unwrap_or_default()
     }
 
     /// Ids of a kind, newest first.
@@ -406,13 +435,31 @@ impl StripeSandbox {
         deliver(&self.inner, &self.client, event).await
     }
 
-    /// Posts the waiting events as `flush` says, one after the other.
-    pub async fn flush(&self, flush: &Flush) -> Vec<Delivered> {
+    /// Posts the waiting events as chance has it; late ones wait for [`Self::send_late`]. What came to each, and
+    /// what the sending was.
+    pub async fn send(&self, faults: &mut WebhookFaults) -> (Vec<Delivered>, Sending<SandboxEvent>) {
+        let sending = faults.send(self.take_events());
+        lock(&self.inner.outbox).late.extend(sending.later.iter().cloned());
+        (self.deliver_all(&sending.now).await, sending)
+    }
+
+    /// Posts the events that were late, in the order in which they became so.
+    pub async fn send_late(&self) -> Vec<Delivered> {
+        let late: Vec<SandboxEvent> = lock(&self.inner.outbox).late.drain(..).collect();
+        self.deliver_all(&late).await
+    }
+
+    async fn deliver_all(&self, events: &[SandboxEvent]) -> Vec<Delivered> {
         let mut out = Vec::new();
-        for event in events::arrange(self.take_events(), flush) {
-            out.extend(self.deliver(&event).await);
+        for event in events {
+            out.extend(self.deliver(event).await);
         }
         out
+    }
+
+    /// Posts the waiting events as `flush` says, one after the other.
+    pub async fn flush(&self, flush: &Flush) -> Vec<Delivered> {
+        self.deliver_all(&events::arrange(self.take_events(), flush)).await
     }
 }
 

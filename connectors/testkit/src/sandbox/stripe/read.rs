@@ -13,23 +13,25 @@ pub(super) struct Refusal {
     pub(super) code: Option<&'static str>,
     pub(super) param: Option<String>,
     pub(super) message: String,
+    /// Further members of the error object.
+    pub(super) more: Vec<(&'static str, Value)>,
 }
 
 impl Refusal {
+    /// A request that names nothing wrong and cannot be carried out.
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self { status: 400, kind: "invalid_request_error", message: message.into(), ..Self::default() }
+    }
+
     pub(super) fn invalid(param: &str, message: impl Into<String>) -> Self {
-        Self {
-            status: 400,
-            kind: "invalid_request_error",
-            code: None,
-            param: Some(param.to_owned()),
-            message: message.into(),
-        }
+        Self { param: Some(param.to_owned()), ..Self::bad(message) }
     }
 
     /// An object that does not exist: 404 for the one that is asked for, 400 in a parameter.
     pub(super) fn missing(kind: Kind, id: &str, param: &str) -> Self {
         let word = match kind {
             Kind::Schedules => "subscription schedule",
+            Kind::PaymentMethods => "PaymentMethod",
             other => other.object(),
         };
         Self {
@@ -55,6 +57,9 @@ impl Refusal {
         }
         if let Some(param) = &self.param {
             error["param"] = json!(param);
+        }
+        for (name, value) in &self.more {
+            error[*name] = value.clone();
         }
         json!({ "error": error }).to_string()
     }
@@ -83,6 +88,10 @@ fn filters_of(kind: Kind) -> &'static [&'static str] {
         Kind::Charges => &["customer", "payment_intent"],
         Kind::Refunds | Kind::Disputes => &["charge", "payment_intent"],
         Kind::Schedules => &["customer"],
+        Kind::PaymentIntents => &["customer"],
+        Kind::PaymentMethods => &["customer", "type"],
+        Kind::InvoiceItems => &["customer", "invoice"],
+        Kind::PromotionCodes => &["active", "code"],
         Kind::Events => &["type", "types"],
     }
 }

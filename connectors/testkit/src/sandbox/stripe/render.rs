@@ -25,9 +25,13 @@ fn expandable(kind: Kind) -> &'static [&'static str] {
             "items.data.price.product",
         ],
         Kind::Invoices => &["customer", "discounts", "discounts.source.coupon"],
-        Kind::Charges => &["customer"],
-        Kind::Refunds | Kind::Disputes => &["charge"],
+        Kind::Charges => &["customer", "payment_intent"],
+        Kind::Refunds | Kind::Disputes => &["charge", "payment_intent"],
         Kind::Schedules => &["customer", "subscription"],
+        Kind::PaymentIntents => &["customer", "latest_charge", "payment_method"],
+        Kind::PaymentMethods => &["customer"],
+        Kind::InvoiceItems => &["customer", "invoice"],
+        Kind::PromotionCodes => &["promotion.coupon"],
         Kind::Events => &[],
     }
 }
@@ -94,9 +98,28 @@ pub(super) fn value(store: &Store, kind: Kind, doc: &Value, expand: &[String]) -
             }
             reference(store, map, "customer", Kind::Customers, asked("customer"));
         }
-        Kind::Charges => reference(store, map, "customer", Kind::Customers, asked("customer")),
+        Kind::Charges => {
+            reference(store, map, "customer", Kind::Customers, asked("customer"));
+            reference(store, map, "payment_intent", Kind::PaymentIntents, asked("payment_intent"));
+        }
         Kind::Refunds | Kind::Disputes => {
             reference(store, map, "charge", Kind::Charges, asked("charge"));
+            reference(store, map, "payment_intent", Kind::PaymentIntents, asked("payment_intent"));
+        }
+        Kind::PaymentIntents => {
+            reference(store, map, "customer", Kind::Customers, asked("customer"));
+            reference(store, map, "latest_charge", Kind::Charges, asked("latest_charge"));
+            reference(store, map, "payment_method", Kind::PaymentMethods, asked("payment_method"));
+        }
+        Kind::PaymentMethods => reference(store, map, "customer", Kind::Customers, asked("customer")),
+        Kind::InvoiceItems => {
+            reference(store, map, "customer", Kind::Customers, asked("customer"));
+            reference(store, map, "invoice", Kind::Invoices, asked("invoice"));
+        }
+        Kind::PromotionCodes => {
+            if let Some(promotion) = map.get_mut("promotion").and_then(Value::as_object_mut) {
+                reference(store, promotion, "coupon", Kind::Coupons, asked("promotion.coupon"));
+            }
         }
         Kind::Schedules => {
             reference(store, map, "customer", Kind::Customers, asked("customer"));
@@ -179,6 +202,44 @@ fn coupon(store: &Store, discount: &mut Value, expanded: bool) {
     if let Some(found) = coupon.as_str().and_then(|id| store.find_ever(Kind::Coupons, id)) {
         *coupon = value(store, Kind::Coupons, &found.doc(), &[]);
     }
+}
+
+/// A payment method as the older card object, which sources are answered as.
+pub(super) fn card(method: &Value) -> Value {
+    let card = &method["card"];
+    let brand = match card["brand"].as_str().unwrap_or_default() {
+        "visa" => "Visa",
+        "mastercard" => "MasterCard",
+        "amex" => "American Express",
+        "discover" => "Discover",
+        "diners" => "Diners Club",
+        "jcb" => "JCB",
+        "unionpay" => "UnionPay",
+        _ => "Unknown",
+    };
+    json!({
+        "id": method["id"], "object": "card", "address_city": null, "address_country": null, "address_line1": null,
+        "address_line1_check": null, "address_line2": null, "address_state": null, "address_zip": null,
+        "address_zip_check": null, "brand": brand, "country": card["country"], "customer": method["customer"],
+        "cvc_check": null, "dynamic_last4": null, "exp_month": card["exp_month"], "exp_year": card["exp_year"],
+        "fingerprint": card["fingerprint"], "funding": card["funding"], "last4": card["last4"],
+        "metadata": method["metadata"], "name": null, "regulated_status": card["regulated_status"],
+        "tokenization_method": null,
+    })
+}
+
+/// A price as the older plan object.
+pub(super) fn plan(price: &Value) -> Value {
+    let recurring = &price["recurring"];
+    json!({
+        "id": price["id"], "object": "plan", "active": price["active"], "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"], "billing_scheme": price["billing_scheme"],
+        "created": price["created"], "currency": price["currency"], "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"], "livemode": price["livemode"],
+        "metadata": price["metadata"], "meter": recurring["meter"], "nickname": price["nickname"],
+        "product": price["product"], "tiers_mode": price["tiers_mode"], "transform_usage": price["transform_quantity"],
+        "trial_period_days": recurring["trial_period_days"], "usage_type": recurring["usage_type"],
+    })
 }
 
 fn text_of(map: &Map<String, Value>, name: &str) -> String {

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::read::{self, Refusal};
 use super::store::{KINDS, Kind};
-use super::{API_VERSION, Inner, form, lock, shapes};
+use super::{API_VERSION, Inner, form, lock, render, shapes};
 use crate::sandbox::faults::Fault;
 
 /// Bodies of writes are forms; none is larger.
@@ -52,8 +52,20 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Res
     };
     Ok(match fault {
         None => answer,
+        Some(Fault::ThenWrite { method, path, form }) => {
+            // Refused where a test asks for what cannot be: the object may have gone meanwhile.
+            if let Err(refusal) = inner.write(|cx| cx.call(method, &segments_of(&path), &form)) {
+                tracing::debug!(message = refusal.message, "a write between two calls was refused");
+            }
+            answer
+        }
         Some(fault) => spoil(fault, answer).await,
     })
+}
+
+/// The segments below `/v1`.
+pub(super) fn segments_of(path: &str) -> Vec<&str> {
+    path.strip_prefix("/v1/").unwrap_or(path).split('/').collect()
 }
 
 /// `GET /v1/customers/:id`
@@ -121,6 +133,16 @@ fn answer(
             let id =
                 id.ok_or_else(|| Refusal::invalid("subscription", "Missing required param: subscription."))?;
             read::nested(&store, (Kind::Subscriptions, id), "items", query)
+        }
+        ["plans", id] => {
+            let price =
+                store.find(Kind::Prices, id).ok_or_else(|| Refusal::missing(Kind::Prices, id, "id"))?;
+            Ok(render::plan(&render::value(&store, Kind::Prices, &price.doc(), &[])).to_string())
+        }
+        ["customers", id, "payment_methods"] => {
+            let mut query = query.to_vec();
+            query.push(("customer".to_owned(), (*id).to_owned()));
+            read::list(&store, Kind::PaymentMethods, &query)
         }
         ["invoices", id, "lines"] => read::nested(&store, (Kind::Invoices, id), "lines", query),
         [kind] => match Kind::of_path(kind) {
@@ -200,7 +222,7 @@ fn cut(response: Response, whole: usize, sent: Bytes) -> Response {
 
 async fn spoil(fault: Fault, answer: Response) -> Response {
     let stripe_error = |status: u16, kind: &'static str, code: Option<&'static str>, message: &str| {
-        refused(&Refusal { status, kind, code, param: None, message: message.to_owned() })
+        refused(&Refusal { status, kind, code, message: message.to_owned(), ..Refusal::default() })
     };
     match fault {
         Fault::TooManyRequests { retry_after } => {
@@ -222,6 +244,7 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
             tokio::time::sleep(by).await;
             answer
         }
+        Fault::ThenWrite { .. } => answer,
         Fault::CutBody | Fault::NoBody | Fault::TruncatedJson | Fault::BadItem => {
             let (parts, body) = answer.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();

@@ -4,11 +4,13 @@
 use chrono::{DateTime, Months, TimeDelta};
 use serde_json::{Value, json};
 
+pub(super) use super::shapes_of_money::{charge, dispute, payment_intent, payment_method, refund};
+
 /// A customer.
 pub(super) fn customer(id: &str, created: i64, live: bool) -> Value {
     json!({
         "id": id, "object": "customer", "address": null, "balance": 0, "created": created, "currency": null,
-        "customer_account": null, "default_source": null, "delinquent": false, "description": null,
+        "default_source": null, "delinquent": false, "description": null,
         "discount": null, "email": null, "invoice_prefix": null,
         "invoice_settings": {"custom_fields": null, "default_payment_method": null, "footer": null, "rendering_options": null},
         "livemode": live, "metadata": {}, "name": null, "next_invoice_sequence": 1, "phone": null,
@@ -95,52 +97,151 @@ pub(super) fn item(
     })
 }
 
-/// A schedule of a subscription as it is now, with one phase until `end`.
-pub(super) fn schedule(id: &str, created: i64, subscription: &Value, end: i64, end_behavior: &str) -> Value {
-    let items: Vec<Value> = subscription["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|i| json!({"discounts": [], "metadata": {}, "price": i["price"], "quantity": i["quantity"], "tax_rates": []}))
-        .collect();
+/// A schedule without phases.
+pub(super) fn empty_schedule(id: &str, created: i64, live: bool, customer: &str) -> Value {
     json!({
         "id": id, "object": "subscription_schedule", "application": null, "billing_mode": {"type": "flexible"},
-        "canceled_at": null, "completed_at": null, "created": created,
-        "current_phase": {"end_date": end, "start_date": created}, "customer": subscription["customer"],
-        "customer_account": null, "default_settings": {}, "end_behavior": end_behavior,
-        "livemode": subscription["livemode"], "metadata": {},
-        "phases": [{
-            "add_invoice_items": [], "currency": subscription["currency"], "discounts": [], "end_date": end,
-            "items": items, "metadata": {}, "proration_behavior": "create_prorations", "start_date": created,
-            "trial_end": null,
-        }],
-        "released_at": null, "released_subscription": null, "status": "active",
-        "subscription": subscription["id"], "test_clock": null,
+        "canceled_at": null, "completed_at": null, "created": created, "current_phase": null,
+        "customer": customer, "customer_account": null,
+        "default_settings": {
+            "application_fee_percent": null, "automatic_tax": {"enabled": false, "liability": null, "disabled_reason": null},
+            "billing_cycle_anchor": "automatic", "billing_thresholds": null, "collection_method": "charge_automatically",
+            "default_payment_method": null, "description": null,
+            "invoice_settings": {"account_tax_ids": null, "days_until_due": null, "issuer": {"type": "self"}},
+            "on_behalf_of": null, "transfer_data": null,
+        },
+        "end_behavior": "release", "livemode": live, "metadata": {}, "phases": [], "released_at": null,
+        "released_subscription": null, "status": "active", "subscription": null, "test_clock": null,
     })
 }
 
-/// An open invoice of a subscription without lines.
-pub(super) fn invoice(id: &str, created: i64, live: bool, subscription: &Value, amount: i64) -> Value {
+/// One phase of a schedule.
+pub(super) fn phase(currency: &Value, start: i64, end: i64, items: Value) -> Value {
     json!({
-        "id": id, "object": "invoice", "account_country": "US", "account_name": "Sandbox",
-        "amount_due": amount, "amount_overpaid": 0, "amount_paid": 0, "amount_paid_off_stripe": 0,
-        "amount_remaining": amount, "amount_shipping": 0, "attempt_count": 0, "attempted": false,
-        "auto_advance": true, "billing_reason": "subscription_cycle",
-        "collection_method": "charge_automatically", "created": created, "currency": subscription["currency"],
-        "customer": subscription["customer"], "customer_email": null, "customer_name": null,
-        "description": null, "discounts": [], "due_date": null, "effective_at": created, "ending_balance": 0,
-        "lines": [], "livemode": live, "metadata": {}, "next_payment_attempt": null, "number": id,
-        "parent": {
-            "quote_details": null,
-            "subscription_details": {"metadata": {}, "subscription": subscription["id"]},
-            "type": "subscription_details",
-        },
+        "add_invoice_items": [], "application_fee_percent": null, "billing_cycle_anchor": null,
+        "billing_thresholds": null, "collection_method": null, "currency": currency,
+        "default_payment_method": null, "default_tax_rates": [], "description": null, "discounts": [],
+        "end_date": end, "invoice_settings": null, "items": items, "metadata": {}, "on_behalf_of": null,
+        "proration_behavior": "create_prorations", "start_date": start, "transfer_data": null, "trial_end": null,
+    })
+}
+
+/// One item of a phase.
+pub(super) fn phase_item(price: &str, quantity: i64) -> Value {
+    json!({
+        "billing_thresholds": null, "discounts": [], "metadata": {}, "price": price, "quantity": quantity,
+        "tax_rates": [],
+    })
+}
+
+/// A schedule of a subscription as it is now, with one phase until `end`.
+pub(super) fn schedule(id: &str, created: i64, subscription: &Value, end: i64, end_behavior: &str) -> Value {
+    let items = subscription["items"].as_array().into_iter().flatten();
+    let items = items.map(|i| {
+        let mut item = phase_item(i["price"].as_str().unwrap_or_default(), 1);
+        item["quantity"] = i["quantity"].clone();
+        item
+    });
+    let customer = subscription["customer"].as_str().unwrap_or_default();
+    let mut doc = empty_schedule(id, created, subscription["livemode"] == true, customer);
+    doc["phases"] = json!([phase(&subscription["currency"], created, end, items.collect())]);
+    doc["current_phase"] = json!({"end_date": end, "start_date": created});
+    doc["end_behavior"] = json!(end_behavior);
+    doc["subscription"] = subscription["id"].clone();
+    doc
+}
+
+/// A code that gives a coupon.
+pub(super) fn promotion_code(id: &str, created: i64, live: bool, coupon: &str, code: &str) -> Value {
+    json!({
+        "id": id, "object": "promotion_code", "active": true, "code": code, "created": created, "customer": null,
+        "customer_account": null, "expires_at": null, "livemode": live, "max_redemptions": null, "metadata": {},
+        "promotion": {"coupon": coupon, "type": "coupon"},
+        "restrictions": {"first_time_transaction": false, "minimum_amount": null, "minimum_amount_currency": null},
+        "times_redeemed": 0,
+    })
+}
+
+/// A draft of an invoice without lines.
+pub(super) fn invoice(id: &str, created: i64, live: bool, customer: &str, currency: &Value) -> Value {
+    json!({
+        "id": id, "object": "invoice", "account_country": "US", "account_name": "Sandbox", "account_tax_ids": null,
+        "amount_due": 0, "amount_overpaid": 0, "amount_paid": 0, "amount_paid_off_stripe": 0,
+        "amount_remaining": 0, "amount_shipping": 0, "application": null, "attempt_count": 0, "attempted": false,
+        "auto_advance": true, "automatic_tax": {"enabled": false, "liability": null, "status": null, "disabled_reason": null, "provider": null},
+        "automatically_finalizes_at": null, "billing_reason": "manual",
+        "collection_method": "charge_automatically", "created": created, "currency": currency,
+        "custom_fields": null, "customer": customer, "customer_account": null, "customer_address": null,
+        "customer_email": null, "customer_name": null, "customer_phone": null, "customer_shipping": null,
+        "customer_tax_exempt": "none", "customer_tax_ids": [], "default_payment_method": null,
+        "default_source": null, "default_tax_rates": [], "description": null, "discounts": [], "due_date": null,
+        "effective_at": null, "ending_balance": null, "footer": null, "from_invoice": null,
+        "issuer": {"type": "self"}, "last_finalization_error": null, "latest_revision": null,
+        "lines": [], "livemode": live, "metadata": {}, "next_payment_attempt": null, "number": null,
+        "on_behalf_of": null, "parent": null,
+        "payment_settings": {"default_mandate": null, "payment_method_options": null, "payment_method_types": null},
         "period_end": created, "period_start": created, "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0, "receipt_number": null, "starting_balance": 0, "status": "open",
-        "status_transitions": {"finalized_at": created, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null},
-        "subtotal": amount, "subtotal_excluding_tax": amount, "test_clock": null, "total": amount,
-        "total_discount_amounts": [], "total_excluding_tax": amount, "total_pretax_credit_amounts": [],
-        "total_taxes": [],
+        "pre_payment_credit_notes_amount": 0, "receipt_number": null, "rendering": null, "shipping_cost": null,
+        "shipping_details": null, "starting_balance": 0, "statement_descriptor": null, "status": "draft",
+        "status_transitions": {"finalized_at": null, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null},
+        "subtotal": 0, "subtotal_excluding_tax": 0, "test_clock": null, "total": 0,
+        "total_discount_amounts": [], "total_excluding_tax": 0, "total_pretax_credit_amounts": [],
+        "total_taxes": [], "webhooks_delivered_at": created,
+    })
+}
+
+/// The `parent` of a subscription's invoice.
+pub(super) fn subscription_parent(subscription: &Value) -> Value {
+    json!({
+        "quote_details": null,
+        "subscription_details": {"metadata": {}, "subscription": subscription},
+        "type": "subscription_details",
+    })
+}
+
+/// An invoice item that waits for its invoice.
+pub(super) fn invoice_item(
+    id: &str,
+    date: i64,
+    live: bool,
+    customer: &str,
+    currency: &Value,
+    amount: i64,
+) -> Value {
+    json!({
+        "id": id, "object": "invoiceitem", "amount": amount, "currency": currency, "customer": customer,
+        "customer_account": null, "date": date, "description": null, "discountable": true, "discounts": [],
+        "invoice": null, "livemode": live, "metadata": {}, "net_amount": amount, "parent": null,
+        "period": {"end": date, "start": date}, "pricing": null, "proration": false, "quantity": 1,
+        "quantity_decimal": "1", "tax_rates": [], "test_clock": null,
+    })
+}
+
+/// The price of an invoice item or line.
+pub(super) fn pricing(price: &Value, unit: i64) -> Value {
+    json!({
+        "price_details": {"price": price, "product": ""}, "type": "price_details",
+        "unit_amount_decimal": unit.to_string(),
+    })
+}
+
+/// An invoice line of an invoice item.
+pub(super) fn item_line(id: &str, live: bool, invoice: &str, item: &Value) -> Value {
+    json!({
+        "id": id, "object": "line_item", "amount": item["amount"], "currency": item["currency"],
+        "description": item["description"], "discount_amounts": [], "discountable": true, "discounts": [],
+        "invoice": invoice, "livemode": live, "metadata": {},
+        "parent": {
+            "invoice_item_details": {
+                "invoice_item": item["id"], "proration": false, "proration_details": {"credited_items": null},
+                "subscription": null,
+            },
+            "subscription_item_details": null,
+            "type": "invoice_item_details",
+        },
+        "period": item["period"], "pretax_credit_amounts": [], "pricing": item["pricing"],
+        "quantity": item["quantity"], "quantity_decimal": item["quantity_decimal"], "subtotal": item["amount"],
+        "taxes": [],
     })
 }
 
@@ -169,50 +270,6 @@ pub(super) fn line(
         "pretax_credit_amounts": [],
         "pricing": {"price_details": {"price": item["price"], "product": null}, "type": "price_details", "unit_amount_decimal": null},
         "quantity": item["quantity"], "subtotal": amount, "taxes": [],
-    })
-}
-
-/// A charge that succeeded.
-pub(super) fn charge(
-    id: &str,
-    created: i64,
-    live: bool,
-    customer: Option<&str>,
-    currency: &str,
-    amount: i64,
-) -> Value {
-    json!({
-        "id": id, "object": "charge", "amount": amount, "amount_captured": amount, "amount_refunded": 0,
-        "application": null, "balance_transaction": null,
-        "billing_details": {"address": null, "email": null, "name": null, "phone": null, "tax_id": null},
-        "captured": true, "created": created, "currency": currency, "customer": customer, "description": null,
-        "disputed": false, "failure_code": null, "failure_message": null, "fraud_details": {},
-        "livemode": live, "metadata": {}, "outcome": {"type": "authorized"}, "paid": true,
-        "payment_intent": null, "payment_method": null,
-        "payment_method_details": {"card": {"brand": "visa", "last4": "4242"}, "type": "card"},
-        "receipt_email": null, "refunded": false, "status": "succeeded", "transfer_group": null,
-    })
-}
-
-/// A refund that succeeded.
-pub(super) fn refund(id: &str, created: i64, charge: &Value, amount: i64) -> Value {
-    json!({
-        "id": id, "object": "refund", "amount": amount, "balance_transaction": null, "charge": charge["id"],
-        "created": created, "currency": charge["currency"], "destination_details": {"card": {"type": "refund"}, "type": "card"},
-        "metadata": {}, "payment_intent": null, "reason": null, "receipt_number": null,
-        "source_transfer_reversal": null, "status": "succeeded", "transfer_reversal": null,
-    })
-}
-
-/// A dispute that waits for an answer.
-pub(super) fn dispute(id: &str, created: i64, charge: &Value) -> Value {
-    json!({
-        "id": id, "object": "dispute", "amount": charge["amount"], "balance_transactions": [],
-        "charge": charge["id"], "created": created, "currency": charge["currency"], "evidence": {},
-        "evidence_details": {"due_by": created + 604_800, "has_evidence": false, "past_due": false, "submission_count": 0},
-        "is_charge_refundable": false, "livemode": charge["livemode"], "metadata": {}, "payment_intent": null,
-        "payment_method_details": {"card": {"brand": "visa", "case_type": "chargeback", "network_reason_code": "10.4"}, "type": "card"},
-        "reason": "fraudulent", "status": "needs_response",
     })
 }
 

@@ -28,12 +28,20 @@ pub enum Kind {
     Disputes,
     /// `subscription_schedules`
     Schedules,
+    /// `payment_intents`
+    PaymentIntents,
+    /// `payment_methods`
+    PaymentMethods,
+    /// `invoiceitems`
+    InvoiceItems,
+    /// `promotion_codes`
+    PromotionCodes,
     /// `events`
     Events,
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 15] = [
     Kind::Customers,
     Kind::Products,
     Kind::Prices,
@@ -44,6 +52,10 @@ pub const KINDS: [Kind; 11] = [
     Kind::Refunds,
     Kind::Disputes,
     Kind::Schedules,
+    Kind::PaymentIntents,
+    Kind::PaymentMethods,
+    Kind::InvoiceItems,
+    Kind::PromotionCodes,
     Kind::Events,
 ];
 
@@ -62,6 +74,10 @@ impl Kind {
             Self::Refunds => "refunds",
             Self::Disputes => "disputes",
             Self::Schedules => "subscription_schedules",
+            Self::PaymentIntents => "payment_intents",
+            Self::PaymentMethods => "payment_methods",
+            Self::InvoiceItems => "invoiceitems",
+            Self::PromotionCodes => "promotion_codes",
             Self::Events => "events",
         }
     }
@@ -90,6 +106,10 @@ impl Kind {
             Self::Refunds => "re",
             Self::Disputes => "dp",
             Self::Schedules => "sub_sched",
+            Self::PaymentIntents => "pi",
+            Self::PaymentMethods => "pm",
+            Self::InvoiceItems => "ii",
+            Self::PromotionCodes => "promo",
             Self::Events => "evt",
         }
     }
@@ -102,8 +122,11 @@ impl Kind {
             Self::Products => "rak_product_read",
             Self::Prices => "rak_plan_read",
             Self::Coupons => "rak_coupon_read",
+            Self::PromotionCodes => "rak_promotion_code_read",
             Self::Subscriptions | Self::Schedules => "rak_subscription_read",
-            Self::Invoices => "rak_invoice_read",
+            Self::Invoices | Self::InvoiceItems => "rak_invoice_read",
+            Self::PaymentIntents => "rak_payment_intent_read",
+            Self::PaymentMethods => "rak_payment_method_read",
             Self::Charges | Self::Refunds => "rak_charge_read",
             Self::Disputes => "rak_dispute_read",
             Self::Events => "rak_event_read",
@@ -136,7 +159,8 @@ impl Object {
         let text = |name: &str| doc.get(name).and_then(Value::as_str).map(str::to_owned);
         Self {
             id: text("id").unwrap_or_default(),
-            created: doc.get("created").and_then(Value::as_i64).unwrap_or(0),
+            // An invoice item has its date instead.
+            created: doc.get("created").or_else(|| doc.get("date")).and_then(Value::as_i64).unwrap_or(0),
             customer: text("customer"),
             status: text("status"),
             body: Body::Doc(Arc::new(doc)),
@@ -185,6 +209,10 @@ impl Collection {
 
     pub(super) fn deleted(&self, id: &str) -> Option<&Object> {
         self.deleted.get(id)
+    }
+
+    pub(super) fn deleted_ids(&self) -> Vec<String> {
+        self.deleted.keys().filter(|id| !self.places.contains_key(*id)).cloned().collect()
     }
 
     pub(super) fn remove(&mut self, id: &str) -> bool {

@@ -11,17 +11,17 @@ use halo_sync::store::{self, OpenMode, Store, StoreConfig, Target};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::clock::TestClock;
-use crate::support::postgres::Database;
-use crate::support::program::unscheduled;
+use super::clock::TestClock;
+use super::postgres::Database;
+use super::program::unscheduled;
 
 /// How often a condition is looked at while it is waited for.
-pub(super) const LOOK: Duration = Duration::from_millis(10);
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 /// From the start of the process to its first answer; a debug build on a busy machine takes its time.
 const START: Duration = Duration::from_secs(60);
 
 /// An installation in a folder of its own, always with the same settings and the same port.
-pub(super) struct Program {
+pub(crate) struct Program {
     dir: TempDir,
     port: u16,
     database: Option<Database>,
@@ -30,13 +30,13 @@ pub(super) struct Program {
 
 impl Program {
     /// One on SQLite, or on that database.
-    pub(super) fn new(database: Option<Database>) -> Self {
+    pub(crate) fn new(database: Option<Database>) -> Self {
         connector_testkit::install_crypto();
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Self { dir: tempfile::tempdir().unwrap(), port: lasting_port(), database, client }
     }
 
-    pub(super) fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = unscheduled(self.dir.path(), args);
         if let Some(database) = &self.database {
             command.env("HALO_SYNC_DATABASE__URL", &database.url);
@@ -45,7 +45,7 @@ impl Program {
     }
 
     /// Connects the account that answers at `base`; gives the path of its webhooks.
-    pub(super) async fn connect(&self, base: &str, key: &str, webhook_secret: &str) -> String {
+    pub(crate) async fn connect(&self, base: &str, key: &str, webhook_secret: &str) -> String {
         let file = |name: &str, text: &str| {
             std::fs::write(self.dir.path().join(name), text).unwrap();
         };
@@ -62,24 +62,28 @@ impl Program {
     }
 
     /// Starts `serve`.
-    pub(super) fn serve(&self) -> Serving<'_> {
+    pub(crate) fn serve(&self) -> Serving<'_> {
+        self.serve_under(&[])
+    }
+
+    /// Starts `serve` through another program, which is given its command line behind these words.
+    pub(crate) fn serve_under(&self, launcher: &[&str]) -> Serving<'_> {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let child = self
-            .command(&["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut serve = self.command(&["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
+        if let [first, words @ ..] = launcher {
+            serve = through(Command::new(first).args(words), &serve);
+        }
+        let child = serve.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Serving { program: self, child, started: Instant::now() }
     }
 
     /// `http://127.0.0.1:PORT`
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Opens what is stored for reading, beside the program.
-    pub(super) async fn read(&self) -> Arc<dyn Store> {
+    pub(crate) async fn read(&self) -> Arc<dyn Store> {
         let target = match &self.database {
             Some(database) => Target::Postgres(database.url.clone()),
             None => Target::Sqlite(self.file()),
@@ -90,11 +94,11 @@ impl Program {
     }
 
     /// The SQLite file.
-    pub(super) fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join("data").join("halo-sync.db")
     }
 
-    pub(super) fn on_sqlite(&self) -> bool {
+    pub(crate) fn on_sqlite(&self) -> bool {
         self.database.is_none()
     }
 
@@ -103,32 +107,48 @@ impl Program {
     }
 
     /// What every process has said so far.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.dir.path()
     }
 
     /// Removes everything.
-    pub(super) async fn remove(self) {
+    pub(crate) async fn remove(self) {
         if let Some(database) = self.database {
             database.drop_it().await;
         }
     }
 }
 
+/// The launcher with a command behind its words, in the command's folder and environment.
+fn through(launcher: &mut Command, command: &Command) -> Command {
+    let mut all = Command::new(launcher.get_program());
+    all.args(launcher.get_args()).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => all.env(name, value),
+            None => all.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        all.current_dir(folder);
+    }
+    all
+}
+
 /// A running `serve`; it ends with this value.
-pub(super) struct Serving<'a> {
+pub(crate) struct Serving<'a> {
     program: &'a Program,
     child: Child,
-    pub(super) started: Instant,
+    pub(crate) started: Instant,
 }
 
 impl Serving<'_> {
     /// Waits for the first answer, which must be that it is ready.
-    pub(super) async fn ready(&mut self) {
+    pub(crate) async fn ready(&mut self) {
         let url = format!("{}/readyz", self.program.address());
         loop {
             match self.program.client.get(&url).timeout(START).send().await {
@@ -146,22 +166,34 @@ impl Serving<'_> {
         }
     }
 
+    /// Of the program, not of what started it: launchers become it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory that it ever had, KiB.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// A process that ends by itself is a failure.
-    pub(super) fn assert_lives(&mut self) {
+    pub(crate) fn assert_lives(&mut self) {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("serve ended by itself ({status}): {}", self.tail());
         }
     }
 
     /// Kills it with SIGKILL and waits until it is gone.
-    pub(super) fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.assert_lives();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Asks it to stop with SIGTERM; its status and how long it took.
-    pub(super) async fn stop(mut self, limit: Duration) -> (ExitStatus, Duration) {
+    pub(crate) async fn stop(mut self, limit: Duration) -> (ExitStatus, Duration) {
         self.assert_lives();
         let asked = Instant::now();
         let pid = self.child.id().to_string();
