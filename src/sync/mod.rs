@@ -19,6 +19,7 @@ pub mod links;
 pub mod providers;
 pub mod run;
 pub mod scheduled;
+mod shared_rates;
 pub mod start;
 
 use connector_sdk::{ConnectorError, Timestamp};
