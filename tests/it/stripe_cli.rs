@@ -22,7 +22,7 @@ use crate::support::installation::{LOOK, Program, Serving};
 use crate::support::postgres::Database;
 use crate::support::program::run;
 use crate::support::required;
-use crate::support::truth::{self, Truth};
+use crate::support::truth::{self, Known, Truth};
 
 /// Making the environment may have to download.
 const SETUP: Duration = Duration::from_secs(300);
@@ -340,7 +340,8 @@ async fn fire(engine: &str, stripe: PathBuf, program: &Program) {
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     let until = Instant::now() + EFFECT;
     loop {
-        let complaints = truth.company_complaints(&rig.companies().await, &rig.connection);
+        let known = Known::of(&*rig.store, &org()).await;
+        let complaints = truth.company_complaints(&rig.companies().await, &rig.connection, &known);
         if complaints.is_empty() {
             break;
         }

@@ -7,11 +7,18 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use connector_sdk::{Clock, HttpClient, HttpConfig, SystemClock};
+use halo_sync::domain::OrgId;
+use halo_sync::domain::runs::RunKind;
+use halo_sync::http::control;
+use halo_sync::registry;
+use halo_sync::service::{Failure, Request, ScheduleTemplate, Services};
 use halo_sync::store::{self, OpenMode, Store, StoreConfig, Target};
+use halo_sync::sync::credentials::Keyring;
+use halo_sync::sync::providers::Providers;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::clock::TestClock;
 use super::postgres::Database;
 use super::program::unscheduled;
 
@@ -54,10 +61,8 @@ impl Program {
         let mut command = self.command(&["connect", "stripe", "--json", "--base-url", base]);
         command.args(["--api-key-file", "api-key", "--webhook-secret-file", "webhook-secret"]);
         command.args(["--set", "rate_limit=none"]);
-        // Its provider runs in this process: the thread must not be held.
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let output = output(command).await.unwrap_or_else(|e| panic!("connect: {e}"));
+        let answer: Value = serde_json::from_slice(&output).unwrap();
         answer["webhook_path"].as_str().unwrap().to_owned()
     }
 
@@ -84,18 +89,47 @@ impl Program {
 
     /// Opens what is stored for reading, beside the program.
     pub(crate) async fn read(&self) -> Arc<dyn Store> {
+        self.open(OpenMode::ReadOnly).await
+    }
+
+    /// Opens what is stored while no program runs.
+    pub(crate) async fn open(&self, mode: OpenMode) -> Arc<dyn Store> {
         let target = match &self.database {
             Some(database) => Target::Postgres(database.url.clone()),
             None => Target::Sqlite(self.file()),
         };
-        store::open(&StoreConfig::new(target), OpenMode::ReadOnly, Arc::new(TestClock::default()))
-            .await
-            .unwrap()
+        store::open(&StoreConfig::new(target), mode, Arc::new(SystemClock)).await.unwrap()
+    }
+
+    /// A desk of its own: while no program runs on SQLite, at any time on Postgres.
+    pub(crate) async fn desk(&self) -> Desk {
+        let store = self.open(OpenMode::Exclusive).await;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let http = HttpClient::new(HttpConfig::default(), clock.clone()).unwrap();
+        let keyring = Arc::new(Keyring::load_or_create(&self.data().join("secret.key")).unwrap());
+        let providers = Providers::new(store.clone(), clock.clone(), http, keyring, registry::connectors());
+        let yearly =
+            |kind| ScheduleTemplate { kind, expression: "0 0 1 1 *".to_owned(), time_zone: "UTC".to_owned() };
+        Desk(Services {
+            store,
+            providers: Arc::new(providers),
+            clock,
+            schedules: Arc::new(vec![yearly(RunKind::Incremental), yearly(RunKind::FullResync)]),
+        })
+    }
+
+    /// Asks the running program as a command does that finds it at work.
+    pub(crate) async fn ask(&self, org: &OrgId, request: Request) -> Result<Value, Failure> {
+        control::send(&self.data(), org, request).await
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     /// The SQLite file.
     pub(crate) fn file(&self) -> PathBuf {
-        self.dir.path().join("data").join("halo-sync.db")
+        self.data().join("halo-sync.db")
     }
 
     pub(crate) fn on_sqlite(&self) -> bool {
@@ -137,6 +171,28 @@ fn through(launcher: &mut Command, command: &Command) -> Command {
         all.current_dir(folder);
     }
     all
+}
+
+/// What commands ask for, without a process for each: a debug build takes longer to start than to answer.
+pub(crate) struct Desk(Services);
+
+impl Desk {
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    pub(crate) async fn ask(&self, org: &OrgId, request: Request) -> Result<Value, Failure> {
+        self.0.execute(org, request).await
+    }
+}
+
+/// Its provider runs in this process: the thread must not be held.
+async fn output(mut command: Command) -> Result<Vec<u8>, String> {
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
 }
 
 /// A running `serve`; it ends with this value.

@@ -15,6 +15,7 @@ use halo_sync::derive::{FactRecord, Inputs, Settings, Source, derive, outputs};
 use halo_sync::domain::companies::Company;
 use halo_sync::domain::{ConnectionId, OrgId};
 use halo_sync::store::Store;
+use halo_sync::store::identity::LinkState;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -96,22 +97,27 @@ impl Truth {
     }
 
     /// Where the companies of this account's customers differ; a company is found by the external id that the
-    /// customer's metadata names, else by the customer's name.
-    pub(crate) fn company_complaints(&self, companies: &[Company], connection: &ConnectionId) -> Vec<String> {
+    /// customer's metadata names, else by the customer's name. A customer that was deleted before it was ever read
+    /// (it is none of `known`) was nobody here: what it would have said of its company, nobody can tell.
+    pub(crate) fn company_complaints(
+        &self,
+        companies: &[Company],
+        connection: &ConnectionId,
+        known: &Known,
+    ) -> Vec<String> {
         let extracts = self.extracts();
         let mut parties: BTreeMap<String, BTreeSet<RecordKey>> = BTreeMap::new();
         for (key, customer) in
             self.records.iter().chain(&self.gone).filter(|(key, _)| key.stream == "customers")
         {
-            parties.entry(company_of(customer)).or_default().insert(key.clone());
+            if self.records.contains_key(key) || known.contains(connection, key) {
+                parties.entry(company_of(customer)).or_default().insert(key.clone());
+            }
         }
         let mut complaints = Vec::new();
         for (name, parties) in parties {
             let Some(company) = find(companies, &name) else {
-                // Who was deleted before it was ever read was nobody here.
-                if parties.iter().any(|party| self.records.contains_key(party)) {
-                    complaints.push(format!("{name}: no company"));
-                }
+                complaints.push(format!("{name}: no company"));
                 continue;
             };
             complaints.extend(compare(&name, company, &extracts, &parties, connection));
@@ -144,6 +150,20 @@ impl Truth {
 fn company_of(customer: &Value) -> String {
     let named = customer["metadata"]["company_id"].as_str();
     named.or_else(|| customer["name"].as_str()).or_else(|| customer["id"].as_str()).unwrap().to_owned()
+}
+
+/// Customers that are somebody here, whichever company that is.
+pub(crate) struct Known(BTreeSet<(String, RecordKey)>);
+
+impl Known {
+    pub(crate) async fn of(store: &dyn Store, org: &OrgId) -> Self {
+        let links = store.list_links(org, Some(LinkState::Linked), None, None, 1_000_000).await.unwrap();
+        Self(links.rows.into_iter().map(|link| (link.connection_id.0, link.party)).collect())
+    }
+
+    pub(crate) fn contains(&self, connection: &ConnectionId, party: &RecordKey) -> bool {
+        self.0.contains(&(connection.0.clone(), party.clone()))
+    }
 }
 
 /// The company of that external id, name, or customer.

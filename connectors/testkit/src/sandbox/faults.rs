@@ -9,6 +9,7 @@
 //!
 //! All of it follows from a seed or from the order of the calls, so that a failure can be had again.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,6 +71,28 @@ pub struct FaultRule {
     pub fault: Fault,
 }
 
+impl Fault {
+    /// A word for it, for counts.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TooManyRequests { retry_after: None } => "429",
+            Self::TooManyRequests { retry_after: Some(_) } => "429 with Retry-After",
+            Self::Status(_) => "status",
+            Self::CutBody => "cut body",
+            Self::NoBody => "no body",
+            Self::Html => "html",
+            Self::Garbage => "garbage",
+            Self::TruncatedJson => "truncated JSON",
+            Self::ErrorWith200 => "error with 200",
+            Self::Stall => "stall",
+            Self::Slow(_) => "slow",
+            Self::BadItem => "bad item",
+            Self::ThenWrite { .. } => "then a write",
+        }
+    }
+}
+
 impl FaultRule {
     /// The next call below `path`.
     #[must_use]
@@ -108,6 +131,7 @@ impl Random {
 pub struct Faults {
     rules: Mutex<Vec<FaultRule>>,
     random: Mutex<Option<Random>>,
+    hit: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -131,8 +155,22 @@ impl Faults {
         *lock(&self.random) = None;
     }
 
+    /// How often each fault has hit a call, by [`Fault::name`].
+    #[must_use]
+    pub fn hits(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.hit).clone()
+    }
+
     /// The fault for a call of this path, used up by it.
     pub(crate) fn take(&self, path: &str) -> Option<Fault> {
+        let fault = self.next(path);
+        if let Some(fault) = &fault {
+            *lock(&self.hit).entry(fault.name()).or_default() += 1;
+        }
+        fault
+    }
+
+    fn next(&self, path: &str) -> Option<Fault> {
         let mut rules = lock(&self.rules);
         let Some(rule) = rules.iter_mut().find(|rule| hits(&rule.path, path)) else {
             return lock(&self.random).as_mut().and_then(Random::take);
@@ -236,6 +274,7 @@ mod tests {
         assert_eq!(faults.take("/v1/a"), Some(Fault::Html));
         assert_eq!(faults.take("/v1/a"), Some(Fault::Html));
         assert_eq!(faults.take("/v1/a"), None);
+        assert_eq!(faults.hits(), BTreeMap::from([("html", 2)]));
     }
 
     #[test]

@@ -253,13 +253,14 @@ impl Ctx<'_> {
         }
         match doc["pause_collection"]["behavior"].as_str() {
             Some("keep_as_draft") => return self.shown(Kind::Invoices, &id),
-            Some("void") => {
-                self.finalize(&id)?;
-                return self.void_invoice(&id);
-            }
-            Some("mark_uncollectible") => {
-                self.finalize(&id)?;
-                return self.mark_uncollectible(&id);
+            Some(behavior @ ("void" | "mark_uncollectible")) => {
+                // One of nothing is paid as soon as it is final.
+                let done = self.finalize(&id)?;
+                return match behavior {
+                    _ if done["status"] == "paid" => Ok(done),
+                    "void" => self.void_invoice(&id),
+                    _ => self.mark_uncollectible(&id),
+                };
             }
             _ => {}
         }

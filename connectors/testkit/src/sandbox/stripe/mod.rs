@@ -67,8 +67,10 @@ pub struct Options {
     pub webhook_secret: String,
     /// Events are posted by themselves as they happen; else they wait for [`StripeSandbox::flush`].
     pub auto_deliver: bool,
-    /// Time.
+    /// Time: that of objects and events, and of signatures.
     pub clock: Arc<dyn Clock>,
+    /// Signatures are made at this clock's time instead, where the receiver lives at another one.
+    pub signing_clock: Option<Arc<dyn Clock>>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
 }
@@ -83,6 +85,7 @@ impl Default for Options {
             webhook_secret: "whsec_sandbox".to_owned(),
             auto_deliver: false,
             clock: Arc::new(SystemClock),
+            signing_clock: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }
@@ -467,7 +470,8 @@ async fn deliver(inner: &Inner, client: &reqwest::Client, event: &SandboxEvent) 
     let endpoints = lock(&inner.outbox).endpoints.clone();
     let mut out = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
-        let at = inner.options.clock.now().timestamp();
+        let clock = inner.options.signing_clock.as_ref().unwrap_or(&inner.options.clock);
+        let at = clock.now().timestamp();
         let sent = client
             .post(&endpoint.url)
             .header("stripe-signature", sign(&endpoint.secret, event.body.as_bytes(), at))
