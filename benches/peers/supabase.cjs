@@ -118,6 +118,8 @@ async function close() {
     await new Promise((resolve) => server.close(resolve));
     server = null;
   }
+  // The database may be dropped while the last connections still say goodbye.
+  sync.postgresClient.pool.on("error", () => {});
   await sync.close();
   return {};
 }
