@@ -10,23 +10,16 @@
 #[expect(dead_code, unreachable_pub, reason = "each benchmark needs some of it")]
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::figures::{Goal, head, row};
 use common::process::{Part, peak_mib, processor_seconds, sandbox};
+use common::runs::{Eye, finished, worker};
 use common::support::postgres::{DURABLE, Database};
 use common::{connect, org, runtime, services};
-use halo_sync::config;
-use halo_sync::derive::Settings;
-use halo_sync::domain::RunId;
-use halo_sync::domain::runs::{Counts, RunStatus};
-use halo_sync::service::{Request, Services};
-use halo_sync::sync::run::RunLimits;
-use halo_sync::{recompute, worker};
+use halo_sync::service::Request;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 const CUSTOMERS: usize = 10_000;
 const MANY_CUSTOMERS: usize = 100_000;
@@ -35,60 +28,17 @@ const RECORDS_PER_SECOND_POSTGRES: f64 = 6_000.0;
 const PEAK_MIB: f64 = 150.0;
 const GROWTH: f64 = 1.15;
 const SECOND_RUN: f64 = 2.0;
-/// How often a run is looked at.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Waits until a run is finished and nothing is left to derive; what it counted, and when all was read.
-async fn finished(services: &Services, place: &str, answer: &Value) -> (Counts, Duration) {
-    let begun = Instant::now();
-    let run = RunId(answer["id"].as_str().expect("a run").to_owned());
-    let counts = loop {
-        let stored = services.store.find_run(&org(), &run).await.expect("read").expect("the run");
-        if stored.status != RunStatus::Running {
-            assert_eq!(stored.status, RunStatus::Succeeded, "{:?}", stored.error);
-            let mut counts = Counts::default();
-            stored.streams.iter().for_each(|stream| counts.add(&stream.counts));
-            break counts;
-        }
-        tokio::time::sleep(LOOK).await;
-    };
-    let read = begun.elapsed();
-    while count(place, "SELECT COUNT(*) FROM (SELECT 1 FROM dirty_companies LIMIT 1) d").await > 0 {
-        tokio::time::sleep(LOOK).await;
-    }
-    (counts, read)
-}
-
-/// A number from the database itself, beside the program.
-async fn count(place: &str, sql: &str) -> i64 {
-    let sql = AssertSqlSafe(sql.to_owned());
-    if place.starts_with("postgres") {
-        let mut c = PgConnection::connect(place).await.expect("connects");
-        sqlx::query_scalar(sql).fetch_one(&mut c).await.expect("counted")
-    } else {
-        let mut c = SqliteConnection::connect(&format!("sqlite:{place}")).await.expect("connects");
-        sqlx::query_scalar(sql).fetch_one(&mut c).await.expect("counted")
-    }
-}
 
 /// The part `--work PLACE BASE_URL CUSTOMERS`: backfills, reads everything again, prints its figures.
 async fn work(place: &str, base_url: &str, customers: usize) {
     let services = services(place).await;
-    let settings = Arc::new(Settings::default());
-    recompute::mark_if_settings_changed(&*services.store, &*services.clock, &settings).await.expect("marked");
-    let sync = config::Sync::default();
-    let limits = RunLimits { pages: sync.page_budget, time: Duration::from_secs(sync.job_seconds) };
-    let runtime = worker::builder(&services, &settings, &services.store.jobs_signal(), limits)
-        .concurrency(config::Worker::default().concurrency)
-        .sole_process(services.store.engine() == "sqlite")
-        .start()
-        .await
-        .expect("the worker starts");
+    let runtime = worker(&services).await.start().await.expect("the worker starts");
+    let mut eye = Eye::open(place).await;
 
     let begun = Instant::now();
     let answer =
         services.execute(&org(), Request::Connect(connect(base_url, true))).await.expect("connected");
-    let (first, first_read) = finished(&services, place, &answer["run"]).await;
+    let (first, first_read) = finished(&services, &mut eye, &answer["run"], true).await;
     let first_seconds = begun.elapsed().as_secs_f64();
     let companies = services.store.count_identities(&org()).await.expect("read").companies;
     assert_eq!(usize::try_from(companies).expect("a count"), customers, "every customer is a company");
@@ -99,10 +49,10 @@ async fn work(place: &str, base_url: &str, customers: usize) {
     let begun = Instant::now();
     let again = Request::Sync { connection: "sandbox".to_owned(), full: true, streams: Vec::new() };
     let answer = services.execute(&org(), again).await.expect("started");
-    let (second, _) = finished(&services, place, &answer["run"]).await;
+    let (second, _) = finished(&services, &mut eye, &answer["run"], true).await;
     let second_seconds = begun.elapsed().as_secs_f64();
     assert_eq!(second.read, first.read, "the second run reads the same");
-    let written = rows_written(place, since.timestamp_micros()).await;
+    let written = rows_written(&mut eye, since.timestamp_micros()).await;
     println!(
         "{}",
         json!({
@@ -116,7 +66,7 @@ async fn work(place: &str, base_url: &str, customers: usize) {
 }
 
 /// Rows of what was read and of what was made of it that were written since then.
-async fn rows_written(place: &str, since: i64) -> i64 {
+async fn rows_written(eye: &mut Eye, since: i64) -> i64 {
     let tables = [
         ("mirror_records", "changed_at"),
         ("companies", "updated_at"),
@@ -130,7 +80,7 @@ async fn rows_written(place: &str, since: i64) -> i64 {
         .iter()
         .map(|(table, column)| format!("(SELECT COUNT(*) FROM {table} WHERE {column} >= {since})"))
         .collect();
-    count(place, &format!("SELECT {}", counts.join(" + "))).await
+    eye.count(&format!("SELECT {}", counts.join(" + "))).await
 }
 
 /// One measurement in a process of its own.

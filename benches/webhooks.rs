@@ -23,11 +23,9 @@ use connector_sdk::{Clock as _, SystemClock};
 use connector_testkit::sandbox::stripe::{API_VERSION, Options, sign};
 use halo_sync::config::{self, LogFormat};
 use halo_sync::derive::Settings;
-use halo_sync::http::webhooks::{Webhooks, routes};
 use halo_sync::service::Request;
 use halo_sync::sync::run::RunLimits;
 use halo_sync::telemetry::{self, Metrics};
-use halo_sync::webhooks::inbox::Inbox;
 use halo_sync::worker;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -63,15 +61,8 @@ async fn serve(file: &str, base_url: &str, with_worker: bool) {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let address = listener.local_addr().expect("an address");
-    let inbox = Arc::new(Inbox::new(services.store.clone(), services.providers.clone()));
-    let webhooks = Webhooks {
-        inbox,
-        clock: services.clock.clone(),
-        public_url: format!("http://{address}").into(),
-        tolerance: Duration::from_secs(300),
-    };
     let router = Router::new()
-        .merge(routes(webhooks))
+        .merge(common::webhooks(&services, address))
         .route(BARE, post(|_: axum::body::Bytes| async { axum::Json(json!({ "received": true })) }));
     common::serve(listener, router, &services, answer["webhook_path"].as_str().expect("a path")).await;
     if let Some(runtime) = runtime {

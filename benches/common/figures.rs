@@ -16,27 +16,31 @@ pub fn load() -> String {
 
 pub fn head(title: &str) {
     println!(
-        "\n{title}\n{:<52} {:>14} {:>12} {:>8}  {:<7} {:>6}",
+        "\n{title}\n{:<56} {:>14} {:>12} {:>8}  {:<7} {:>6}",
         "", "measured", "goal", "ratio", "", "load"
     );
 }
 
 pub fn row(what: &str, value: f64, unit: &str, goal: Goal) {
+    row_under(&load(), what, value, unit, goal);
+}
+
+/// A figure that was measured under another load than the present one.
+pub fn row_under(load: &str, what: &str, value: f64, unit: &str, goal: Goal) {
     let shown = format!("{} {unit}", number(value));
     let (sign, limit, met) = match goal {
         Goal::AtLeast(limit) => (">=", limit, value >= limit),
         Goal::AtMost(limit) => ("<=", limit, value <= limit),
         Goal::None => {
-            println!("{what:<52} {shown:>14} {:>12} {:>8}  {:<7} {:>6}", "", "", "", load());
+            println!("{what:<56} {shown:>14} {:>12} {:>8}  {:<7} {load:>6}", "", "", "");
             return;
         }
     };
     let ratio = if limit == 0.0 { String::new() } else { format!("{:.2}", value / limit) };
     println!(
-        "{what:<52} {shown:>14} {:>12} {ratio:>8}  {:<7} {:>6}",
+        "{what:<56} {shown:>14} {:>12} {ratio:>8}  {:<7} {load:>6}",
         format!("{sign} {}", number(limit)),
         if met { "met" } else { "MISSED" },
-        load()
     );
 }
 

@@ -4,22 +4,27 @@
 pub mod client;
 pub mod figures;
 pub mod process;
+pub mod runs;
 #[expect(clippy::unwrap_used, clippy::print_stderr, reason = "written for tests")]
 pub mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use connector_sdk::http::HttpConfig;
 use connector_sdk::{Clock, HttpClient, SystemClock};
 use connector_testkit::sandbox::stripe::Options;
 use halo_sync::domain::OrgId;
+use halo_sync::http::webhooks::{Webhooks, routes};
 use halo_sync::http::{self, Limits};
 use halo_sync::registry;
 use halo_sync::service::{Connect, Services};
 use halo_sync::store::{self, OpenMode, StoreConfig, Target};
 use halo_sync::sync::credentials::Keyring;
 use halo_sync::sync::providers::Providers;
+use halo_sync::webhooks::inbox::Inbox;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +62,17 @@ pub fn connect(base_url: &str, backfill: bool) -> Connect {
         webhook_secrets: vec![sandbox.webhook_secret.into()],
         backfill,
     }
+}
+
+/// The routes that take webhooks at that address.
+pub fn webhooks(services: &Services, address: SocketAddr) -> Router {
+    let inbox = Arc::new(Inbox::new(services.store.clone(), services.providers.clone()));
+    routes(Webhooks {
+        inbox,
+        clock: services.clock.clone(),
+        public_url: format!("http://{address}").into(),
+        tolerance: Duration::from_secs(300),
+    })
 }
 
 /// Serves a router as `serve` does until the part ends. Prints the address, and what the starter needs beside it,

@@ -3,7 +3,7 @@
 //! A part prints one line when it is ready (an address) or done (its figures), and ends when the pipe to its
 //! stdin closes, also when the benchmark is killed.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use connector_testkit::sandbox::stripe::{Options, StripeSandbox};
@@ -18,9 +18,14 @@ pub struct Part {
 impl Part {
     /// Starts this program again with these arguments.
     pub fn start(args: &[&str]) -> Self {
-        let program = std::env::current_exe().expect("its own path");
-        let mut child = Command::new(program)
-            .args(args)
+        let mut program = Command::new(std::env::current_exe().expect("its own path"));
+        program.args(args);
+        Self::of(program)
+    }
+
+    /// Starts another program that keeps to the same rules.
+    pub fn of(mut program: Command) -> Self {
+        let mut child = program
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(match std::env::var_os("HALO_SYNC_BENCH_VERBOSE") {
@@ -41,6 +46,13 @@ impl Part {
         assert!(!line.is_empty(), "a part ended before its time; HALO_SYNC_BENCH_VERBOSE=1 shows why");
         line.trim_end().to_owned()
     }
+
+    /// Says a line to a part that takes commands; the line that it answers.
+    pub fn ask(&mut self, command: &str) -> String {
+        let stdin = self.stdin.as_mut().expect("a part that runs");
+        writeln!(stdin, "{command}").expect("a part that listens");
+        self.line()
+    }
 }
 
 impl Drop for Part {
@@ -54,6 +66,12 @@ impl Drop for Part {
 pub fn wait_for_end() {
     let mut rest = Vec::new();
     let _ = std::io::stdin().read_to_end(&mut rest);
+}
+
+/// The next line that the starter says to this part; `None` when it wants the part to end.
+pub async fn command() -> Option<String> {
+    let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next());
+    line.await.expect("a thread")?.ok()
 }
 
 /// The part `--sandbox N`: a sandbox account with so many customers, until the end.
