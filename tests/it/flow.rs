@@ -5,3 +5,4 @@ mod matching;
 mod orders;
 mod reach;
 mod runs;
+mod settlement;

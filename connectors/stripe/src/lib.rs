@@ -46,8 +46,8 @@ impl Connector for Stripe {
             role: Role::Billing,
             auth: vec![AuthKind::ApiKey {
                 help: "Dashboard, Developers, API keys: a restricted key (rk_…) with read access to \
-                       customers, products, prices, coupons, subscriptions, invoices, charges and disputes, \
-                       or a secret key (sk_…).",
+                       customers, products, prices, coupons, tax rates, subscriptions, invoices, charges, \
+                       disputes and the balance, or a secret key (sk_…).",
             }],
             api_version: API_VERSION,
             default_base_url: config::DEFAULT_BASE_URL,

@@ -352,7 +352,8 @@ async fn the_demo_account_reads_and_changes() {
     let mut statuses = std::collections::BTreeMap::new();
     for stream in Connector::spec(&Stripe).streams {
         let (records, _) = read(session.as_ref(), stream.name, ReadMode::Full).await;
-        assert!(!records.is_empty(), "{}", stream.name);
+        // Nobody in the demo pays tax.
+        assert_eq!(records.is_empty(), stream.name == "tax_rates", "{}", stream.name);
         for record in &records {
             Connector::facts(&Stripe, record).unwrap_or_else(|e| panic!("{}: {e}", record.key));
             if stream.name == "subscriptions" {

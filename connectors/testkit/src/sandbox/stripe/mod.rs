@@ -4,6 +4,7 @@
 //! signed webhooks, counts calls, and fails on demand. It is no Stripe: proration, tax, payment intents
 //! and test clocks are not in it.
 
+mod balance;
 mod demo;
 mod events;
 mod form;

@@ -30,6 +30,8 @@ impl Refusal {
     pub(super) fn missing(kind: Kind, id: &str, param: &str) -> Self {
         let word = match kind {
             Kind::Schedules => "subscription schedule",
+            Kind::TaxRates => "tax rate",
+            Kind::BalanceTransactions => "balance transaction",
             other => other.object(),
         };
         Self {
@@ -83,6 +85,8 @@ fn filters_of(kind: Kind) -> &'static [&'static str] {
         Kind::Charges => &["customer", "payment_intent"],
         Kind::Refunds | Kind::Disputes => &["charge", "payment_intent"],
         Kind::Schedules => &["customer"],
+        Kind::TaxRates => &["active", "inclusive"],
+        Kind::BalanceTransactions => &["currency", "source", "type"],
         Kind::Events => &["type", "types"],
     }
 }

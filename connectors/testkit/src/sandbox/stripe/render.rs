@@ -28,7 +28,7 @@ fn expandable(kind: Kind) -> &'static [&'static str] {
         Kind::Charges => &["customer"],
         Kind::Refunds | Kind::Disputes => &["charge"],
         Kind::Schedules => &["customer", "subscription"],
-        Kind::Events => &[],
+        Kind::TaxRates | Kind::BalanceTransactions | Kind::Events => &[],
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn value(store: &Store, kind: Kind, doc: &Value, expand: &[String]) -
             reference(store, map, "customer", Kind::Customers, asked("customer"));
             reference(store, map, "subscription", Kind::Subscriptions, asked("subscription"));
         }
-        Kind::Events => {}
+        Kind::TaxRates | Kind::BalanceTransactions | Kind::Events => {}
     }
     out
 }

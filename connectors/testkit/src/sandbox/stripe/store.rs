@@ -28,12 +28,16 @@ pub enum Kind {
     Disputes,
     /// `subscription_schedules`
     Schedules,
+    /// `tax_rates`
+    TaxRates,
+    /// `balance_transactions`
+    BalanceTransactions,
     /// `events`
     Events,
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 13] = [
     Kind::Customers,
     Kind::Products,
     Kind::Prices,
@@ -44,6 +48,8 @@ pub const KINDS: [Kind; 11] = [
     Kind::Refunds,
     Kind::Disputes,
     Kind::Schedules,
+    Kind::TaxRates,
+    Kind::BalanceTransactions,
     Kind::Events,
 ];
 
@@ -62,6 +68,8 @@ impl Kind {
             Self::Refunds => "refunds",
             Self::Disputes => "disputes",
             Self::Schedules => "subscription_schedules",
+            Self::TaxRates => "tax_rates",
+            Self::BalanceTransactions => "balance_transactions",
             Self::Events => "events",
         }
     }
@@ -90,6 +98,8 @@ impl Kind {
             Self::Refunds => "re",
             Self::Disputes => "dp",
             Self::Schedules => "sub_sched",
+            Self::TaxRates => "txr",
+            Self::BalanceTransactions => "txn",
             Self::Events => "evt",
         }
     }
@@ -106,6 +116,8 @@ impl Kind {
             Self::Invoices => "rak_invoice_read",
             Self::Charges | Self::Refunds => "rak_charge_read",
             Self::Disputes => "rak_dispute_read",
+            Self::TaxRates => "rak_tax_rate_read",
+            Self::BalanceTransactions => "rak_balance_read",
             Self::Events => "rak_event_read",
         }
     }

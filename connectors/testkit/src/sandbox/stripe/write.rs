@@ -124,6 +124,11 @@ impl Ctx<'_> {
                 set(doc, form, &["nickname", "lookup_key"], &[], &["active"]);
                 Ok(())
             }),
+            ("POST", ["tax_rates"]) => self.create_tax_rate(form),
+            ("POST", ["tax_rates", id]) => self.change(Kind::TaxRates, id, "tax_rate.updated", |_, doc| {
+                set(doc, form, &["display_name", "description"], &[], &["active"]);
+                Ok(())
+            }),
             ("POST", ["coupons"]) => self.create_coupon(form),
             ("POST", ["coupons", id]) => self.change(Kind::Coupons, id, "coupon.updated", |_, doc| {
                 set(doc, form, &["name"], &[], &[]);
@@ -513,6 +518,7 @@ impl Ctx<'_> {
         let id = self.store.new_id("ch");
         let mut doc = shapes::charge(&id, self.now, self.live, customer, currency, amount);
         if succeeds {
+            doc["balance_transaction"] = self.settle("charge", &id, amount, &doc["currency"]);
             return self.put(Kind::Charges, doc, Some("charge.succeeded"));
         }
         doc["status"] = json!("failed");
@@ -537,7 +543,8 @@ impl Ctx<'_> {
             });
         }
         let id = self.store.new_id("re");
-        let refund = shapes::refund(&id, self.now, &doc, amount);
+        let mut refund = shapes::refund(&id, self.now, &doc, amount);
+        refund["balance_transaction"] = self.settle("refund", &id, -amount, &refund["currency"]);
         let refund = self.put(Kind::Refunds, refund, Some("refund.created"));
         self.change(Kind::Charges, charge, "charge.refunded", |_, doc| {
             let refunded = doc["amount_refunded"].as_i64().unwrap_or(0) + amount;
@@ -552,7 +559,8 @@ impl Ctx<'_> {
     pub(super) fn dispute(&mut self, charge: &str) -> Written {
         let doc = self.doc(Kind::Charges, charge, "charge")?;
         let id = self.store.new_id("dp");
-        let dispute = shapes::dispute(&id, self.now, &doc);
+        let mut dispute = shapes::dispute(&id, self.now, &doc);
+        dispute["balance_transactions"] = json!([self.withdraw(&dispute)]);
         let dispute = self.put(Kind::Disputes, dispute, Some("charge.dispute.created"));
         self.change(Kind::Charges, charge, "charge.updated", |_, doc| {
             doc["disputed"] = json!(true);
