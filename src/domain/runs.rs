@@ -20,7 +20,7 @@ pub struct SyncRun {
     pub streams: Vec<StreamProgress>,
     /// State.
     pub status: RunStatus,
-    /// Why it failed or is incomplete.
+    /// Why it failed or is incomplete, or read more than what changed.
     pub error: Option<String>,
     /// When it began.
     pub started_at: Timestamp,
@@ -59,9 +59,10 @@ pub enum RunStatus {
 pub struct StreamProgress {
     /// The stream.
     pub stream: String,
-    /// `pending`, `running`, `done`, `skipped` (not offered or not permitted), `failed`.
+    /// `pending`, `running`, `done`, `skipped` (not offered or not permitted), `replaced` (a list of changes that
+    /// could not be read, so that everything is), `failed`.
     pub state: String,
-    /// Why it was skipped or failed.
+    /// Why it was skipped, replaced, read in full or failed.
     pub reason: Option<String>,
     /// Counts.
     pub counts: Counts,

@@ -78,6 +78,8 @@ pub struct StreamPass {
     pub generation: i64,
     /// The last generation that was read to its end.
     pub completed_generation: i64,
+    /// The read number at the beginning of the current full pass: a row with a larger one was read since.
+    pub start_seq: i64,
     /// Partitions of the current pass.
     pub checkpoints: Vec<Checkpoint>,
     /// When a pass (full or incremental) was last complete: freshness.
@@ -118,8 +120,8 @@ pub struct IngestCommit {
     pub parties: Vec<PartyObserved>,
     /// The partition's new state.
     pub checkpoint: Option<Checkpoint>,
-    /// New partitions from a split.
-    pub split: Vec<Checkpoint>,
+    /// Further partitions of the stream: read in this commit as well, or new from a split.
+    pub others: Vec<Checkpoint>,
     /// Deliveries that this commit finishes.
     pub deliveries: Vec<DeliveryDone>,
     /// Jobs that the commit makes necessary. A derive job is pushed by the unit itself when a company

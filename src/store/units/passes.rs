@@ -92,6 +92,7 @@ pub(crate) async fn load_pass(
     Ok(StreamPass {
         generation: pass.generation,
         completed_generation: pass.completed_generation,
+        start_seq: pass.start_seq,
         checkpoints: rows
             .into_iter()
             .map(|row| Checkpoint {

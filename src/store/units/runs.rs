@@ -166,7 +166,7 @@ pub(crate) async fn set_run_stream(
 }
 
 /// How a run ended, once no stream is pending or running: failed when a stream gave up, incomplete when one was
-/// skipped or rejected a record.
+/// skipped or rejected a record. That everything was read instead of what changed is said, and no lack.
 fn outcome(streams: &[StreamProgress]) -> Option<(RunStatus, Option<String>)> {
     if streams.iter().any(|x| x.state == "pending" || x.state == "running") {
         return None;
@@ -190,11 +190,9 @@ fn outcome(streams: &[StreamProgress]) -> Option<(RunStatus, Option<String>)> {
     if rejected > 0 {
         lacking.push(format!("{rejected} rejected"));
     }
-    Some(if lacking.is_empty() {
-        (RunStatus::Succeeded, None)
-    } else {
-        (RunStatus::Incomplete, Some(lacking.join("; ")))
-    })
+    let status = if lacking.is_empty() { RunStatus::Succeeded } else { RunStatus::Incomplete };
+    let why: Vec<String> = named("replaced").into_iter().chain(lacking).collect();
+    Some((status, (!why.is_empty()).then(|| why.join("; "))))
 }
 
 async fn read_runs(c: &mut Conn, org: &OrgId, rows: Vec<RunRow>) -> Result<Vec<SyncRun>> {
@@ -286,6 +284,10 @@ mod tests {
         assert_eq!(
             outcome(&[stream("a", "done", 2), stream("b", "skipped", 0)]),
             Some((RunStatus::Incomplete, Some("b; 2 rejected".into())))
+        );
+        assert_eq!(
+            outcome(&[stream("feed", "replaced", 0), stream("a", "done", 0)]),
+            Some((RunStatus::Succeeded, Some("feed".into())))
         );
         assert_eq!(
             outcome(&[stream("a", "failed", 0), stream("b", "skipped", 0)]),

@@ -17,6 +17,7 @@ pub(super) const STREAM: Stream = Stream {
         incremental: true,
         party: false,
         full_pass_deletes: false,
+        feed: false,
         order: 8,
     },
     object: "balance_transaction",

@@ -187,8 +187,7 @@ pub async fn read_all(
         loop {
             assert!(out.pages < PAGES, "{stream}: the read does not end");
             let mut page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
-            waiting.extend(std::mem::take(&mut page.split).into_iter().map(|p| (p, None)));
-            let next = page.next.clone();
+            let next = take_split(&mut page, &mut waiting);
             out.take(stream, page);
             match next {
                 Next::More(next) => {
@@ -219,8 +218,7 @@ pub(crate) async fn read_on(
         loop {
             assert!(out.pages < PAGES, "{stream}: the read does not end");
             let mut page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
-            waiting.extend(std::mem::take(&mut page.split).into_iter().map(|p| (p, None)));
-            let next = page.next.clone();
+            let next = take_split(&mut page, &mut waiting);
             out.take(stream, page);
             match next {
                 Next::More(next) => cursor = Some(next),
@@ -232,6 +230,17 @@ pub(crate) async fn read_on(
         }
     }
     Ok(out)
+}
+
+/// Takes the page's offer to be divided, if it makes one; how this partition goes on.
+pub(crate) fn take_split(page: &mut Page, waiting: &mut Vec<(Partition, Option<Cursor>)>) -> Next {
+    match page.split.take() {
+        Some(split) => {
+            waiting.extend(split.partitions.into_iter().map(|p| (p, None)));
+            Next::More(split.rest)
+        }
+        None => page.next.clone(),
+    }
 }
 
 /// Makes a test of each rule. The connector is an expression, the provider a type.

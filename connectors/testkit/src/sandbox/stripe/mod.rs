@@ -89,6 +89,7 @@ struct Inner {
     not_offered: Mutex<HashSet<String>>,
     revoked: Mutex<bool>,
     refuses_expansion: Mutex<bool>,
+    ignores_ranges: Mutex<bool>,
     wake: Notify,
 }
 
@@ -177,6 +178,7 @@ impl StripeSandbox {
             not_offered: Mutex::default(),
             revoked: Mutex::default(),
             refuses_expansion: Mutex::default(),
+            ignores_ranges: Mutex::default(),
             wake: Notify::new(),
         });
         let mut tasks = vec![tokio::spawn(server::serve(listener, Arc::clone(&inner)))];
@@ -386,6 +388,11 @@ impl StripeSandbox {
     /// Refuses every `expand[]` from now on, as imitations of Stripe do.
     pub fn refuse_expansion(&self) {
         *lock(&self.inner.refuses_expansion) = true;
+    }
+
+    /// Lists from now on as if `created[…]` were not there, as imitations of Stripe do.
+    pub fn ignore_ranges(&self) {
+        *lock(&self.inner.ignores_ranges) = true;
     }
 
     // --- webhooks

@@ -20,6 +20,9 @@ use crate::sandbox::faults::Fault;
 /// Bodies of writes are forms; none is larger.
 const LARGEST_FORM: usize = 1024 * 1024;
 
+/// Stripe keeps an event for 30 days.
+const EVENTS_KEPT: i64 = 30 * 86_400;
+
 pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
     let app = Router::new().fallback(handle).with_state(inner);
     // Small answers must not wait for the acknowledgement of the ones before.
@@ -36,7 +39,10 @@ pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
 async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Response, Infallible> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let query = form::pairs(parts.uri.query().unwrap_or_default());
+    let mut query = form::pairs(parts.uri.query().unwrap_or_default());
+    if *lock(&inner.ignores_ranges) {
+        query.retain(|(name, _)| !name.starts_with("created"));
+    }
     let body = axum::body::to_bytes(body, LARGEST_FORM).await.unwrap_or_default();
     let operation = operation(&parts.method, &path);
     *lock(&inner.counts).entry(operation.clone()).or_default() += 1;
@@ -110,7 +116,10 @@ fn answer(
     {
         return Err(Refusal::invalid("expand", format!("This property cannot be expanded ({path}).")));
     }
-    let store = lock(&inner.store);
+    let mut store = lock(&inner.store);
+    if first == Kind::Events.path() {
+        store.of_mut(Kind::Events).forget_before(inner.options.clock.now().timestamp() - EVENTS_KEPT);
+    }
     match segments.as_slice() {
         ["account"] => {
             let options = &inner.options;

@@ -207,6 +207,16 @@ impl Collection {
         true
     }
 
+    /// Forgets what was created before, without a trace.
+    pub(super) fn forget_before(&mut self, created: i64) {
+        while let Some(first) = self.by_place.first_entry() {
+            if first.key().0 >= created {
+                break;
+            }
+            self.places.remove(&first.remove().id);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_place.len()
     }
