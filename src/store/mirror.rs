@@ -84,6 +84,8 @@ pub struct StreamPass {
     pub checkpoints: Vec<Checkpoint>,
     /// When a pass (full or incremental) was last complete: freshness.
     pub caught_up_at: Option<Timestamp>,
+    /// Records that the last complete full pass read; `None` before the first.
+    pub records: Option<i64>,
 }
 
 /// What happens to a delivery in the unit that applies it.
@@ -252,6 +254,16 @@ pub trait MirrorStore {
         reason: Option<&str>,
         at: Timestamp,
     ) -> Result<Option<SyncRun>>;
+
+    /// Says of streams of a run how many records each is expected to hold, and with `begun_at` that reading
+    /// it begins; the first beginning stays.
+    async fn expect_of_run(
+        &self,
+        org: &OrgId,
+        run: &RunId,
+        streams: &[(String, Option<i64>)],
+        begun_at: Option<Timestamp>,
+    ) -> Result<()>;
 
     /// One run.
     async fn find_run(&self, org: &OrgId, run: &RunId) -> Result<Option<SyncRun>>;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use connector_sdk::{
     Clock, ConnectorError, Cursor, DynConnector, Next, Page, Partition, ReadMode, Record, Rejected, Session,
-    Spec, StreamSpec,
+    Spec, StreamSpec, Timestamp,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
@@ -235,8 +235,10 @@ impl Reader {
             Way::Incremental => (ReadMode::Incremental, None),
         };
         if !begun {
+            let expected = if mode == ReadMode::Full { self.last_count(stream.name).await? } else { None };
             self.begin(stream, mode).await?;
             self.set_stream(stream.name, "running", reason).await?;
+            self.expect(vec![(stream.name.to_owned(), expected)], Some(self.clock.now())).await?;
         }
         if let Slice::More = self.read_partitions(stream, mode).await? {
             return Ok(Slice::More);
@@ -244,6 +246,20 @@ impl Reader {
         self.finish(stream, mode == ReadMode::Full && stream.full_pass_deletes).await?;
         self.set_stream(stream.name, "done", reason).await?;
         Ok(Slice::Finished)
+    }
+
+    /// How many records the last complete pass read.
+    pub(super) async fn last_count(&self, stream: &str) -> Result<Option<i64>, SyncError> {
+        Ok(self.store.load_pass(&self.org, &self.connection, stream).await?.records)
+    }
+
+    pub(super) async fn expect(
+        &self,
+        streams: Vec<(String, Option<i64>)>,
+        begun_at: Option<Timestamp>,
+    ) -> Result<(), SyncError> {
+        self.store.expect_of_run(&self.org, &self.run, &streams, begun_at).await?;
+        Ok(())
     }
 
     async fn finish(&self, stream: &StreamSpec, sweep: bool) -> Result<(), SyncError> {
@@ -409,7 +425,14 @@ impl Reader {
         let mut moved: Vec<String> = Vec::new();
         let mut divided = Vec::new();
         for (id, read, page) in pages {
+            let alone = pass.open.len() == 1;
             let Some(checkpoint) = pass.open.get_mut(&id) else { continue };
+            // A count of the whole stream, where nothing of it has been read or given away.
+            let whole =
+                page.total.filter(|_| alone && checkpoint.cursor.is_none() && pass.mode == ReadMode::Full);
+            if let Some(total) = whole.and_then(|total| i64::try_from(total).ok()) {
+                self.expect(vec![(pass.stream.name.to_owned(), Some(total))], None).await?;
+            }
             self.read_touched(page.touched).await?;
             let (cursor, caught_up) = match page.next {
                 Next::More(cursor) => (cursor, false),

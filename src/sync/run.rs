@@ -97,6 +97,13 @@ impl RunHandler {
             .map(|s| (s.stream.clone(), s.state == "running"))
             .collect();
         let mut fed = reader.fed(run).await?;
+        if run.kind != RunKind::Incremental && run.streams.iter().all(|s| s.state == "pending") {
+            let mut expected = Vec::with_capacity(run.streams.len());
+            for (stream, _) in &unfinished {
+                expected.push((stream.clone(), reader.last_count(stream).await?));
+            }
+            reader.expect(expected, None).await?;
+        }
         for (name, begun) in unfinished {
             if let Some(feed) = spec.feed.as_ref().filter(|feed| feed.name == name) {
                 match reader.read_feed(feed, run.kind, begun).await? {

@@ -290,6 +290,7 @@ fn run(streams: &[&str]) -> SyncRun {
                 state: "pending".into(),
                 reason: None,
                 counts: Counts::default(),
+                ..StreamProgress::default()
             })
             .collect(),
         status: RunStatus::Running,
