@@ -12,6 +12,7 @@ use super::SyncError;
 use super::reader::{Reader, Way};
 use super::run::unreadable;
 use crate::domain::runs::{RunKind, SyncRun};
+use crate::store::mirror::Checkpoint;
 
 /// What a run knows by its provider's list of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,23 +100,37 @@ impl Reader {
             Err(SyncError::Connector(error)) => unreadable(error)?,
             Err(error) => return Err(error),
         };
-        let why = match kind {
-            RunKind::Incremental => format!("{why}; every stream is read in full instead"),
+        let (state, why) = match kind {
+            RunKind::Incremental => ("replaced", format!("{why}; every stream is read in full instead")),
+            // This run lacks nothing.
             RunKind::Backfill | RunKind::FullResync => {
-                format!("{why}; later runs will read every stream in full")
+                ("done", format!("{why}; later runs will read every stream in full"))
             }
         };
         tracing::warn!(run = %self.run, connection = %self.connection, feed = feed.name, %why, "changes cannot be followed");
-        self.set_stream(feed.name, "replaced", Some(&why)).await?;
+        self.set_stream(feed.name, state, Some(&why)).await?;
         Ok(Some(Fed::Nothing))
     }
 
     /// Takes the present end of the list: streams that are read whole after this owe it their later changes.
+    /// Nothing is written before the list has answered.
     async fn take_end(&self, feed: &FeedSpec) -> Result<(), SyncError> {
         let planned = self.session.plan(feed.name, ReadMode::Full, self.clock.now()).await?;
-        let partitions = planned.into_iter().map(|p| (p, None)).collect();
+        let mut ends = Vec::with_capacity(planned.len());
+        for partition in planned {
+            let read_seq = self.store.next_read_seq().await?;
+            let page = self.session.read_page(feed.name, ReadMode::Full, &partition, None).await?;
+            ends.push((partition, read_seq, page));
+        }
+        let partitions = ends.iter().map(|(partition, ..)| (partition.clone(), None)).collect();
         self.begin_pass(feed.name, ReadMode::Full, partitions).await?;
-        while self.read_feed_page(feed, ReadMode::Full).await? {}
+        let pass = self.store.load_pass(&self.org, &self.connection, feed.name).await?;
+        for checkpoint in pass.checkpoints {
+            let end = ends.iter().position(|(partition, ..)| *partition == checkpoint.partition);
+            if let Some((_, read_seq, page)) = end.map(|at| ends.swap_remove(at)) {
+                self.commit_feed_page(checkpoint, read_seq, page).await?;
+            }
+        }
         self.finish_feed(feed).await
     }
 
@@ -124,17 +139,20 @@ impl Reader {
         if !begun {
             // Also from between two pages, where the last run gave up: the cursor knows where it began.
             let old = self.store.load_pass(&self.org, &self.connection, feed.name).await?;
-            let mut planned = self.session.plan(feed.name, ReadMode::Incremental, self.clock.now()).await?;
-            planned.truncate(1);
-            let cursor = |id: &str| {
-                old.checkpoints.iter().find(|c| c.partition.id == id).and_then(|c| c.cursor.clone())
-            };
-            let partitions: Vec<_> =
-                planned.into_iter().map(|p| (cursor(&p.id), p)).map(|(c, p)| (p, c)).collect();
+            let partitions: Vec<_> = old
+                .checkpoints
+                .into_iter()
+                .map(|c| (c.partition, c.cursor))
+                .filter(|(_, c)| c.is_some())
+                .collect();
+            if partitions.is_empty() {
+                let why = "no place in the list of changes has been kept yet";
+                return Err(ConnectorError::Expired(why.to_owned()).into());
+            }
             self.begin_pass(feed.name, ReadMode::Incremental, partitions).await?;
             self.set_stream(feed.name, "running", None).await?;
         }
-        while self.read_feed_page(feed, ReadMode::Incremental).await? {
+        while self.read_feed_page(feed).await? {
             if !self.share.take_page() {
                 return Ok(false);
             }
@@ -149,29 +167,42 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads one page, and what it names, before the checkpoint moves past it. Whether there is more.
-    async fn read_feed_page(&self, feed: &FeedSpec, mode: ReadMode) -> Result<bool, SyncError> {
+    /// Reads one page. Whether there is more.
+    async fn read_feed_page(&self, feed: &FeedSpec) -> Result<bool, SyncError> {
         let pass = self.store.load_pass(&self.org, &self.connection, feed.name).await?;
-        let Some(mut checkpoint) = pass.checkpoints.into_iter().find(|c| !c.caught_up) else {
+        let Some(checkpoint) = pass.checkpoints.into_iter().find(|c| !c.caught_up) else {
             return Ok(false);
         };
+        let (mode, cursor) = (ReadMode::Incremental, checkpoint.cursor.as_ref());
         let read_seq = self.store.next_read_seq().await?;
-        let page = self.session.read_page(feed.name, mode, &checkpoint.partition, checkpoint.cursor.as_ref());
-        let Page { touched, tombstones, rejected, next, .. } = page.await?;
+        let page = self.session.read_page(feed.name, mode, &checkpoint.partition, cursor).await?;
+        let more = matches!(page.next, Next::More(_));
+        self.commit_feed_page(checkpoint, read_seq, page).await?;
+        Ok(more)
+    }
+
+    /// Reads what a page names before the checkpoint moves past it.
+    async fn commit_feed_page(
+        &self,
+        mut checkpoint: Checkpoint,
+        read_seq: i64,
+        page: Page,
+    ) -> Result<(), SyncError> {
+        let Page { touched, tombstones, rejected, next, .. } = page;
         self.read_touched(touched).await?;
-        let (cursor, more) = match next {
-            Next::More(cursor) => (cursor, true),
-            Next::CaughtUp(cursor) => (cursor, false),
+        let (cursor, caught_up) = match next {
+            Next::More(cursor) => (cursor, false),
+            Next::CaughtUp(cursor) => (cursor, true),
         };
         checkpoint.cursor = Some(cursor);
-        checkpoint.caught_up = !more;
+        checkpoint.caught_up = caught_up;
         checkpoint.updated_at = self.clock.now();
         let mut commit = self.translator.commit(read_seq, Vec::new(), rejected);
         commit.pages = 1;
         commit.tombstones = tombstones;
         commit.checkpoint = Some(checkpoint);
         self.store.commit_ingest(&self.org, commit).await?;
-        Ok(more)
+        Ok(())
     }
 
     /// Objects that a change feed names are read now, as a webhook's touches are, each once however many

@@ -240,7 +240,7 @@ impl RunHandler {
 /// Why one stream cannot be read while the others can; any other error comes back.
 pub(super) fn unreadable(error: ConnectorError) -> Result<String, ConnectorError> {
     match error {
-        ConnectorError::NotOffered(what) => Ok(what),
+        ConnectorError::NotOffered(_) => Ok(error.to_string()),
         ConnectorError::Auth { message, missing_permission: Some(permission) } => {
             Ok(format!("permission {permission} is missing: {message}"))
         }

@@ -157,9 +157,7 @@ pub(crate) async fn read_page(
     let (start, begun_at, after, mut seen) = match (mode, position) {
         (ReadMode::Full, _) => return end(client, config, now).await,
         (ReadMode::Incremental, None) => {
-            return Err(ConnectorError::Expired(
-                "no place in the list of events has been kept yet".to_owned(),
-            ));
+            return Err(ConnectorError::Expired("there is no cursor".to_owned()));
         }
         (ReadMode::Incremental, Some(Position::End(mark))) => (mark, now, None, Seen::default()),
         (ReadMode::Incremental, Some(Position::Page(p))) => (p.start, p.begun_at, Some(p.after), p.seen),
@@ -174,6 +172,10 @@ pub(crate) async fn read_page(
     }
     let answer = list(client, config, start.from, after.as_deref()).await?;
     let list: List<'_> = answer.json()?;
+    if list.data.is_empty() && after.is_none() && start.newest.is_none() {
+        // An account in which something happens has events.
+        return Err(ConnectorError::Expired("the list of events has been empty ever since".to_owned()));
+    }
     let mut page = Page {
         records: Vec::new(),
         rejected: Vec::new(),

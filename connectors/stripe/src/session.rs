@@ -38,7 +38,16 @@ pub(crate) struct StripeSession {
     /// By place in [`streams::ALL`]: this server answers what it was not asked for (imitations do), so that
     /// ranges of creation time would each be read as the whole.
     unranged: [AtomicBool; streams::ALL.len()],
-    account_created: OnceCell<Option<i64>>,
+    born: OnceCell<Born>,
+}
+
+/// What the account call says of the account's age.
+#[derive(Clone, Copy)]
+struct Born {
+    /// Whether this server has the call at all; Stripe has.
+    offered: bool,
+    /// In Unix seconds.
+    at: Option<i64>,
 }
 
 /// Answers of a listing that are not errors.
@@ -106,7 +115,7 @@ impl StripeSession {
             config,
             unexpanded: std::array::from_fn(|_| AtomicBool::new(false)),
             unranged: std::array::from_fn(|_| AtomicBool::new(false)),
-            account_created: OnceCell::new(),
+            born: OnceCell::new(),
         })
     }
 
@@ -330,16 +339,30 @@ impl StripeSession {
         if let Some(since) = self.config.created_since {
             return Ok(since.timestamp());
         }
-        let created = self
-            .account_created
-            .get_or_try_init(|| async {
-                Ok(match self.account().await? {
-                    AccountAnswer::Known(account) => account.created,
-                    AccountAnswer::Forbidden(_) | AccountAnswer::NotOffered => None,
-                })
+        Ok(self.born().await?.at.unwrap_or(BEFORE_STRIPE).max(BEFORE_STRIPE))
+    }
+
+    async fn born(&self) -> Result<Born, ConnectorError> {
+        let asked = self.born.get_or_try_init(|| async {
+            Ok::<_, ConnectorError>(match self.account().await? {
+                AccountAnswer::Known(account) => Born { offered: true, at: account.created },
+                AccountAnswer::Forbidden(_) => Born { offered: true, at: None },
+                AccountAnswer::NotOffered => Born { offered: false, at: None },
             })
-            .await?;
-        Ok(created.unwrap_or(BEFORE_STRIPE).max(BEFORE_STRIPE))
+        });
+        asked.await.copied()
+    }
+
+    /// A page of the list of events. A place in it is only taken where Stripe itself can be behind it: an
+    /// imitation that has no account has events, too, and leaves many out.
+    async fn read_events(&self, mode: ReadMode, cursor: Option<&Cursor>) -> Result<Page, ConnectorError> {
+        if mode == ReadMode::Full && !self.born().await?.offered {
+            return Err(ConnectorError::NotOffered(
+                "a list of events that tells of every change (this server has no account call, as Stripe has)"
+                    .to_owned(),
+            ));
+        }
+        feed::read_page(&self.client, &self.config, mode, cursor).await
     }
 
     /// What a read of `stream` never goes behind.
@@ -451,7 +474,7 @@ impl Session for StripeSession {
         cursor: Option<&Cursor>,
     ) -> Result<Page, ConnectorError> {
         if stream == feed::SPEC.name {
-            return feed::read_page(&self.client, &self.config, mode, cursor).await;
+            return self.read_events(mode, cursor).await;
         }
         let (n, stream) = streams::find(stream)?;
         let plan = Plan::parse(partition)?;

@@ -16,6 +16,8 @@ on_both!(
     what_was_deleted_and_made_again_lives,
     a_stream_that_could_not_be_read_is_read_whole_later,
     what_lives_by_a_test_clock_stays_out,
+    a_feed_that_tells_nothing_is_not_believed,
+    the_feed_of_an_imitation_is_not_believed,
 );
 
 const EVENTS: &str = "GET /v1/events";
@@ -156,8 +158,8 @@ async fn a_key_that_may_not_read_events_reads_everything(app: &App) {
         assert_eq!(run.status, RunStatus::Succeeded);
         (feed(&run).0.to_owned(), feed(&run).1.to_owned())
     };
-    assert_eq!(state, "replaced");
-    assert!(why.contains("rak_event_read"), "{why}");
+    assert_eq!(state, "done");
+    assert!(why.contains("rak_event_read") && why.contains("later runs"), "{why}");
     for _ in 0..2 {
         rename(app, &acme, "Acme Two");
         app.sandbox.reset_calls();
@@ -169,7 +171,7 @@ async fn a_key_that_may_not_read_events_reads_everything(app: &App) {
     // Granted, the next run finds its place, and the one after it reads what changed.
     app.sandbox.forbid("events", false);
     let run = app.sync(false).await;
-    assert!(feed(&run).1.contains("no place"), "{run:#?}");
+    assert!(feed(&run).1.contains("no place in the list of changes"), "{run:#?}");
     app.sandbox.reset_calls();
     assert_eq!(feed(&app.sync(false).await), ("done", ""));
     assert_eq!(calls(app), expected(&[(EVENTS, 1), (SETTLED, 1)]));
@@ -240,4 +242,37 @@ async fn what_lives_by_a_test_clock_stays_out(app: &App) {
         assert!(app.record("customers", id).await.is_none(), "{id}");
     }
     assert_eq!(app.companies().await.len(), 1);
+}
+
+async fn a_feed_that_tells_nothing_is_not_believed(app: &App) {
+    // A past that was never announced, and a change that is not either.
+    app.sandbox.seed_customers(3);
+    app.connected().await;
+    let mut doc = app.sandbox.object(Kind::Customers, "cus_seed00000001").unwrap();
+    doc["name"] = json!("In silence");
+    app.sandbox.put(Kind::Customers, doc, None);
+    let run = app.sync(false).await;
+    assert_eq!((run.status, feed(&run).0), (RunStatus::Succeeded, "replaced"), "{run:#?}");
+    assert!(feed(&run).1.contains("empty"), "{run:#?}");
+    assert_eq!(name_of(app, "cus_seed00000001").await, "In silence");
+}
+
+async fn the_feed_of_an_imitation_is_not_believed(app: &App) {
+    // It has events, and not of everything.
+    app.sandbox.do_not_offer("account");
+    app.price("Starter", 2_900);
+    let (acme, _) = app.customer("Acme", "Starter");
+    app.connected().await;
+    let run = app.last_run().await;
+    assert_eq!((run.status, feed(&run).0), (RunStatus::Succeeded, "done"), "this run lacks nothing");
+    assert!(feed(&run).1.contains("no account call"), "{run:#?}");
+    for name in ["In silence", "In silence again"] {
+        let mut doc = app.sandbox.object(Kind::Customers, &acme).unwrap();
+        doc["name"] = json!(name);
+        app.sandbox.put(Kind::Customers, doc, None);
+        let run = app.sync(false).await;
+        assert_eq!((run.status, feed(&run).0), (RunStatus::Succeeded, "replaced"), "{run:#?}");
+        assert!(feed(&run).1.contains("no account call"), "{run:#?}");
+        assert_eq!(name_of(app, &acme).await, name);
+    }
 }

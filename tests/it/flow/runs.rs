@@ -18,6 +18,7 @@ on_both!(
     a_test_connection_says_so,
     events_of_others_change_nothing,
     partitions_change_nothing,
+    partitions_are_read_at_once,
 );
 
 /// What a read without changes must leave as it is.
@@ -236,4 +237,26 @@ async fn partitions_change_nothing(app: &App) {
     let charges = app.sandbox.calls("GET /v1/charges");
     let all = app.sandbox.count(Kind::Charges) as u64 / 2;
     assert!(charges < all / 4, "{charges} pages of {all} were read again");
+}
+
+async fn partitions_are_read_at_once(app: &App) {
+    app.sandbox.seed_customers(120);
+    // Long enough for calls to meet.
+    app.sandbox.faults().add(FaultRule::always("/v1/customers", Fault::Slow(Duration::from_millis(20))));
+    app.connect(json!({"page_size": 2, "partitions": 3})).await;
+    app.sandbox.reset_calls();
+    app.drain().await;
+    assert_eq!(app.last_run().await.status, RunStatus::Succeeded);
+    assert_eq!(app.sandbox.most_at_once(), 3);
+    assert_eq!(app.companies().await.len(), 120);
+    let calls = app.sandbox.calls("GET /v1/customers");
+    assert!((60..=64).contains(&calls), "{calls} calls, 60 are the fewest");
+    // One after the other, where that is asked for: nothing changes but the calls at once.
+    let whole = app.fresh().await;
+    whole.connect(json!({"page_size": 2, "partitions": 1})).await;
+    app.sandbox.reset_calls();
+    whole.drain().await;
+    assert_eq!((app.sandbox.most_at_once(), whole.companies().await.len()), (1, 120));
+    assert_eq!(app.sandbox.calls("GET /v1/customers"), 60);
+    whole.end().await;
 }

@@ -90,6 +90,8 @@ struct Inner {
     revoked: Mutex<bool>,
     refuses_expansion: Mutex<bool>,
     ignores_ranges: Mutex<bool>,
+    /// Calls being answered now, and the most of them so far.
+    at_once: Mutex<(usize, usize)>,
     wake: Notify,
 }
 
@@ -179,6 +181,7 @@ impl StripeSandbox {
             revoked: Mutex::default(),
             refuses_expansion: Mutex::default(),
             ignores_ranges: Mutex::default(),
+            at_once: Mutex::default(),
             wake: Notify::new(),
         });
         let mut tasks = vec![tokio::spawn(server::serve(listener, Arc::clone(&inner)))];
@@ -354,8 +357,15 @@ impl StripeSandbox {
         lock(&self.inner.counts).clone()
     }
 
+    /// The most calls that were answered at the same time.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.inner.at_once).1
+    }
+
     /// Forgets the counts.
     pub fn reset_calls(&self) {
+        lock(&self.inner.at_once).1 = 0;
         lock(&self.inner.counts).clear();
     }
 

@@ -37,6 +37,7 @@ pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
 }
 
 async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Response, Infallible> {
+    let _answering = Answering::begin(&inner);
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let mut query = form::pairs(parts.uri.query().unwrap_or_default());
@@ -60,6 +61,25 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Res
         None => answer,
         Some(fault) => spoil(fault, answer).await,
     })
+}
+
+/// A call that is being answered.
+struct Answering(Arc<Inner>);
+
+impl Answering {
+    fn begin(inner: &Arc<Inner>) -> Self {
+        let mut at_once = lock(&inner.at_once);
+        at_once.0 += 1;
+        at_once.1 = at_once.1.max(at_once.0);
+        drop(at_once);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        lock(&self.0.at_once).0 -= 1;
+    }
 }
 
 /// `GET /v1/customers/:id`
