@@ -59,6 +59,7 @@ pub mod jobs;
 pub mod mirror;
 mod open;
 pub mod postgres;
+pub mod rates;
 pub mod settings;
 mod signal;
 pub mod sqlite;
@@ -78,6 +79,7 @@ pub use inbox::InboxStore;
 pub use jobs::JobStore;
 pub use mirror::MirrorStore;
 pub use open::{MigrationState, OpenMode, StoreConfig, Target};
+pub use rates::RateStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
 
@@ -87,7 +89,15 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Everything that is kept.
 #[async_trait::async_trait]
 pub trait Store:
-    IdentityStore + MirrorStore + InboxStore + JobStore + DerivationStore + SettingsStore + Send + Sync
+    IdentityStore
+    + MirrorStore
+    + InboxStore
+    + JobStore
+    + DerivationStore
+    + SettingsStore
+    + RateStore
+    + Send
+    + Sync
 {
     /// `sqlite` or `postgres`, for people.
     fn engine(&self) -> &'static str;

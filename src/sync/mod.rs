@@ -23,6 +23,7 @@ pub mod providers;
 mod reader;
 pub mod run;
 pub mod scheduled;
+mod shared_rates;
 pub mod start;
 
 use connector_sdk::{ConnectorError, Timestamp};

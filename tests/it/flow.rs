@@ -4,6 +4,7 @@ mod chat;
 mod feed;
 mod matching;
 mod orders;
+mod rates;
 mod reach;
 mod runs;
 mod settlement;
