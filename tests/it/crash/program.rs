@@ -46,6 +46,17 @@ impl Program {
 
     /// Connects the account that answers at `base`; gives the path of its webhooks.
     pub(super) async fn connect(&self, base: &str, key: &str, webhook_secret: &str) -> String {
+        self.connect_with(base, key, webhook_secret, &[]).await
+    }
+
+    /// As [`Program::connect`], with settings of the connection (`KEY=VALUE`).
+    pub(super) async fn connect_with(
+        &self,
+        base: &str,
+        key: &str,
+        webhook_secret: &str,
+        settings: &[&str],
+    ) -> String {
         let file = |name: &str, text: &str| {
             std::fs::write(self.dir.path().join(name), text).unwrap();
         };
@@ -53,7 +64,9 @@ impl Program {
         file("webhook-secret", webhook_secret);
         let mut command = self.command(&["connect", "stripe", "--json", "--base-url", base]);
         command.args(["--api-key-file", "api-key", "--webhook-secret-file", "webhook-secret"]);
-        command.args(["--set", "rate_limit=none"]);
+        for setting in settings.iter().chain(&["rate_limit=none"]) {
+            command.args(["--set", setting]);
+        }
         // Its provider runs in this process: the thread must not be held.
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

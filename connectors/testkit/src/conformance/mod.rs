@@ -6,6 +6,7 @@
 
 pub mod contract;
 pub mod failures;
+pub mod feed;
 pub mod reading;
 pub mod webhooks;
 
@@ -272,6 +273,10 @@ macro_rules! conformance {
             failures::reading_goes_on_after_a_failure
             failures::an_undecodable_item_is_set_aside
             failures::no_error_holds_a_secret
+            feed::what_changes_is_named_once
+            feed::following_resumes_from_every_cursor
+            feed::a_place_that_is_none_is_refused
+            feed::a_missing_permission_is_named
             webhooks::good_deliveries_are_taken
             webhooks::bad_deliveries_are_refused
             webhooks::old_and_future_deliveries_are_refused
