@@ -17,8 +17,8 @@ pub struct Config {
     pub base_url: String,
     /// The connected account to read (`acct_…`, sent as `Stripe-Account`), for a platform's key.
     pub account: Option<String>,
-    /// Invoices, charges, refunds and disputes created before this instant are not read by a listing.
-    /// Lifetime value then counts from here.
+    /// Invoices, charges, refunds, disputes and balance transactions created before this instant are not read
+    /// by a listing. Lifetime value then counts from here.
     pub created_since: Option<DateTime<Utc>>,
     /// How many ranges of creation time of one stream a backfill reads at once, each with its own
     /// checkpoint; 1 reads a stream from its end to its start.
