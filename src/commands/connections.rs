@@ -139,6 +139,8 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         .filter(|s| s.connection_id.as_ref() == Some(&connection.id))
         .collect();
     let webhook = format!("{}{}", host.webhook_base(), webhook_path(&connection));
+    let spec = host.services.providers.connector(&connection.connector).ok().map(|c| c.spec());
+    let feed = spec.and_then(|spec| spec.feed).map(|feed| feed.name);
     let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook });
     app.out.one(&answer, |_| {
         let mut lines = vec![
@@ -156,7 +158,12 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         lines.extend(connection.status_reason.iter().map(|why| format!("why       {why}")));
         for count in &counts {
             let fresh = count.caught_up_at.map_or_else(|| "never read to its end".to_owned(), moment);
-            lines.push(format!("stream    {}: {} records, {fresh}", count.stream, count.records));
+            // A list of changes holds none.
+            let holds = match feed {
+                Some(feed) if feed == count.stream => "what changed".to_owned(),
+                _ => format!("{} records", count.records),
+            };
+            lines.push(format!("stream    {}: {holds}, {fresh}", count.stream));
         }
         for schedule in &schedules {
             lines.push(format!(

@@ -91,6 +91,13 @@ fn describe(spec: &Spec) -> String {
             None => writeln!(text),
         };
     }
+    if let Some(feed) = &spec.feed {
+        let _ = write!(text, "\nWhat changed\n  {}  {}", feed.name, feed.about);
+        let _ = match feed.permission {
+            Some(permission) => writeln!(text, " (needs {permission})"),
+            None => writeln!(text),
+        };
+    }
     if !spec.webhook_events.is_empty() {
         let _ = writeln!(text, "\nWebhook events\n  {}", spec.webhook_events.join("\n  "));
     }

@@ -200,6 +200,7 @@ async fn connections(
             Err(error) => findings.add(&name, State::Fail, error.to_string()),
         }
         freshness(app, host, &connection, &name, findings).await?;
+        changes(host, &connection, &name, findings).await?;
         match connection.status {
             ConnectionStatus::Paused => findings.fix(
                 &name,
@@ -212,6 +213,34 @@ async fn connections(
                 credentials(host, &connection, &name, findings).await;
             }
         }
+    }
+    Ok(())
+}
+
+/// Runs looked at for the last one that was to read what changed.
+const RUNS: i64 = 20;
+
+/// Whether the last run could read what changed, or had to read everything.
+async fn changes(
+    host: &Host,
+    connection: &Connection,
+    name: &str,
+    findings: &mut Findings,
+) -> Result<(), CommandError> {
+    let spec = host.services.providers.connector(&connection.connector).ok().map(|c| c.spec());
+    let Some(feed) = spec.and_then(|spec| spec.feed) else { return Ok(()) };
+    let runs = host.store().list_runs(&host.org, Some(&connection.id), None, RUNS).await?;
+    let last = runs
+        .iter()
+        .flat_map(|run| &run.streams)
+        .find(|s| s.stream == feed.name && matches!(s.state.as_str(), "done" | "replaced"));
+    let Some(why) = last.and_then(|s| s.reason.as_deref()) else { return Ok(()) };
+    let found = format!("{}: {why}", feed.name);
+    match feed.permission.filter(|permission| why.contains(permission)) {
+        Some(permission) => {
+            findings.fix(name, State::Warn, found, format!("grant the key the permission {permission}"));
+        }
+        None => findings.add(name, State::Warn, found),
     }
     Ok(())
 }

@@ -197,6 +197,11 @@ fn of_connector(error: &ConnectorError) -> CommandError {
         ConnectorError::Protocol(_) => {
             (ExitCode::Failed, "provider_protocol", "the provider's answer was not understood")
         }
+        ConnectorError::Expired(_) => (
+            ExitCode::TryLater,
+            "feed_expired",
+            "the provider's list of changes does not reach back far enough",
+        ),
         ConnectorError::Cancelled => (ExitCode::Interrupted, "cancelled", "stopped"),
     };
     CommandError::new(exit, code, message).why(error.to_string())

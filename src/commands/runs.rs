@@ -6,7 +6,7 @@ use serde_json::json;
 use super::host::{Access, Host};
 use super::{App, CommandError, moment, word};
 use crate::domain::RunId;
-use crate::domain::runs::{Counts, SyncRun};
+use crate::domain::runs::{Counts, Progress, RunStatus, SyncRun};
 
 /// What is given to `runs`.
 #[derive(Debug, clap::Args)]
@@ -83,6 +83,26 @@ pub(super) fn total(run: &SyncRun) -> Counts {
     all
 }
 
+/// `1200 of about 5000 records, about 2m 5s left`; without a total the count alone.
+pub(super) fn how_far(progress: &Progress) -> String {
+    let Some(expected) = progress.expected else { return format!("{} records", progress.read) };
+    let mut text = format!("{} of about {expected} records", progress.read);
+    if let Some(seconds) = progress.eta_seconds {
+        text.push_str(&format!(", about {} left", duration(seconds)));
+    }
+    text
+}
+
+/// `2h 5m`, `2m 5s`, `5s`: the two largest units.
+fn duration(seconds: i64) -> String {
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m {}s", seconds % 60),
+        _ => format!("{hours}h {minutes}m"),
+    }
+}
+
 /// `+31 ~12 -2 =1190`, and `✗1` where records were rejected.
 pub(super) fn changed(counts: &Counts) -> String {
     let mut text =
@@ -106,11 +126,15 @@ async fn show(app: &App, host: &Host, id: &str) -> Result<(), CommandError> {
             r.last_seen_at >= run.started_at && run.finished_at.is_none_or(|end| r.last_seen_at <= end)
         })
         .collect();
-    app.out.one(&json!({ "run": run, "rejected": rejected }), |_| {
+    let progress = Progress::of(&run.streams, app.clock.now());
+    app.out.one(&json!({ "run": run, "progress": progress, "rejected": rejected }), |_| {
         let mut lines =
             vec![format!("{} {} ({}), {}", run.id, word(&run.kind), run.trigger, word(&run.status))];
         lines.push(format!("started   {}", moment(run.started_at)));
         lines.extend(run.finished_at.map(|at| format!("finished  {}", moment(at))));
+        if run.status == RunStatus::Running {
+            lines.push(format!("so far    {}", how_far(&progress)));
+        }
         lines.extend(run.error.iter().map(|why| format!("why       {why}")));
         for s in &run.streams {
             let why = s.reason.as_ref().map_or_else(String::new, |why| format!("  {why}"));
@@ -121,4 +145,19 @@ async fn show(app: &App, host: &Host, id: &str) -> Result<(), CommandError> {
         }
         lines.join("\n")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_says_what_is_known() {
+        let say = |expected, eta_seconds| how_far(&Progress { read: 1_200, expected, eta_seconds });
+        assert_eq!(say(None, None), "1200 records");
+        assert_eq!(say(Some(5_000), None), "1200 of about 5000 records");
+        assert_eq!(say(Some(5_000), Some(5)), "1200 of about 5000 records, about 5s left");
+        assert_eq!(say(Some(5_000), Some(125)), "1200 of about 5000 records, about 2m 5s left");
+        assert_eq!(say(Some(5_000), Some(7_500)), "1200 of about 5000 records, about 2h 5m left");
+    }
 }

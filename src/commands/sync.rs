@@ -93,7 +93,7 @@ async fn start_and_follow(app: &App, host: &Host, args: &Args) -> Result<SyncRun
 
 /// Shows a run's progress until it ends.
 pub(super) async fn follow(app: &App, host: &Host, id: &RunId) -> Result<SyncRun, CommandError> {
-    let progress = Progress::new(&app.out);
+    let progress = Progress::new(&app.out, &*app.clock);
     loop {
         let run = host.store().find_run(&host.org, id).await?;
         let run = run.ok_or_else(|| CommandError::not_found(format_args!("run {id}")))?;
@@ -108,7 +108,7 @@ pub(super) async fn follow(app: &App, host: &Host, id: &RunId) -> Result<SyncRun
 
 async fn look(app: &App, host: &Host, args: &Args) -> Result<ExitCode, CommandError> {
     let connection = host.services.connection(&host.org, &args.connection).await?;
-    let progress = Progress::new(&app.out);
+    let progress = Progress::new(&app.out, &*app.clock);
     let services = &host.services;
     let streams = dry_run(
         &*services.store,

@@ -28,7 +28,7 @@ pub enum JobError {
 /// | --- | --- | --- |
 /// | rate limited | snooze until the provider's instant | nothing is wrong, so no attempt is spent |
 /// | cancelled, claim lost | snooze for no time | the process stops, or the row belongs to another holder, whose record stands |
-/// | transient, protocol | retry by the ladder | a later try may mend it (a proxy's error page reads as a protocol error) |
+/// | transient, protocol, expired | retry by the ladder | a later try may mend it (a proxy's error page reads as a protocol error; a run takes up an expired feed anew) |
 /// | configuration, credentials, not offered | discard | only a person can mend it |
 /// | database, storage full or closed, contention, a unit that panicked | retry by the ladder | it may recover by itself |
 /// | schema, set-up, read-only store, broken rule, unreadable row | discard | another try meets the same rows with the same program |
@@ -47,7 +47,9 @@ fn of_connector(error: &ConnectorError, now: Timestamp) -> JobOutcome {
             JobOutcome::Snooze(wait.to_std().unwrap_or(Duration::ZERO))
         }
         ConnectorError::Cancelled => JobOutcome::Snooze(Duration::ZERO),
-        ConnectorError::Transient(_) | ConnectorError::Protocol(_) => retry(error),
+        ConnectorError::Transient(_) | ConnectorError::Protocol(_) | ConnectorError::Expired(_) => {
+            retry(error)
+        }
         ConnectorError::Config(_) | ConnectorError::Auth { .. } | ConnectorError::NotOffered(_) => {
             JobOutcome::Discard(error.to_string())
         }

@@ -98,6 +98,7 @@ impl From<ConnectorError> for Failure {
             ConnectorError::NotOffered(_) => Self::new(FailureKind::Provider, "not_offered", message),
             ConnectorError::Protocol(_) => Self::new(FailureKind::Provider, "unexpected_answer", message)
                 .hint("The address answers, but not as the provider's API does: check the base URL."),
+            ConnectorError::Expired(_) => Self::new(FailureKind::Provider, "feed_expired", message),
             ConnectorError::Cancelled => Self::new(FailureKind::Internal, "cancelled", message),
         }
     }

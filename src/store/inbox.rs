@@ -94,6 +94,14 @@ pub trait InboxStore {
         limit: i64,
     ) -> Result<Vec<Delivery>>;
 
+    /// Which of these events of a connection have been applied whole.
+    async fn list_applied_events(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        events: &[String],
+    ) -> Result<Vec<String>>;
+
     /// Deletes finished deliveries received before `before`; answers how many, at most `limit`.
     async fn prune_deliveries(&self, before: Timestamp, limit: i64) -> Result<i64>;
 }

@@ -78,10 +78,14 @@ pub struct StreamPass {
     pub generation: i64,
     /// The last generation that was read to its end.
     pub completed_generation: i64,
+    /// The read number at the beginning of the current full pass: a row with a larger one was read since.
+    pub start_seq: i64,
     /// Partitions of the current pass.
     pub checkpoints: Vec<Checkpoint>,
     /// When a pass (full or incremental) was last complete: freshness.
     pub caught_up_at: Option<Timestamp>,
+    /// Records that the last complete full pass read; `None` before the first.
+    pub records: Option<i64>,
 }
 
 /// What happens to a delivery in the unit that applies it.
@@ -118,8 +122,8 @@ pub struct IngestCommit {
     pub parties: Vec<PartyObserved>,
     /// The partition's new state.
     pub checkpoint: Option<Checkpoint>,
-    /// New partitions from a split.
-    pub split: Vec<Checkpoint>,
+    /// Further partitions of the stream: read in this commit as well, or new from a split.
+    pub others: Vec<Checkpoint>,
     /// Deliveries that this commit finishes.
     pub deliveries: Vec<DeliveryDone>,
     /// Jobs that the commit makes necessary. A derive job is pushed by the unit itself when a company
@@ -250,6 +254,16 @@ pub trait MirrorStore {
         reason: Option<&str>,
         at: Timestamp,
     ) -> Result<Option<SyncRun>>;
+
+    /// Says of streams of a run how many records each is expected to hold, and with `begun_at` that reading
+    /// it begins; the first beginning stays.
+    async fn expect_of_run(
+        &self,
+        org: &OrgId,
+        run: &RunId,
+        streams: &[(String, Option<i64>)],
+        begun_at: Option<Timestamp>,
+    ) -> Result<()>;
 
     /// One run.
     async fn find_run(&self, org: &OrgId, run: &RunId) -> Result<Option<SyncRun>>;

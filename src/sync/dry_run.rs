@@ -82,7 +82,6 @@ pub async fn dry_run(
                         _ => counts.created += 1,
                     }
                 }
-                open.extend(page.split);
                 progress(&answer);
                 match page.next {
                     Next::More(next) => cursor = Some(next),

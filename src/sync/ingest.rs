@@ -40,7 +40,7 @@ impl Prepared {
             rejected: rejected.into_iter().chain(self.rejected).collect(),
             parties: self.parties,
             checkpoint: None,
-            split: Vec::new(),
+            others: Vec::new(),
             deliveries: Vec::new(),
             jobs: Vec::new(),
             fence: None,

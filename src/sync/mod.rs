@@ -6,7 +6,9 @@
 //! | [`dry_run`] | what a full read would change |
 //! | [`ingest`] | records prepared for the mirror; pages and webhook touches join here |
 //! | [`links`] | who is whose company |
-//! | [`run`] | the job that reads the streams of a run, page by page |
+//! | [`run`] | the job that reads the streams of a run |
+//! | `reader` | reading a stream page by page, several partitions at once |
+//! | `feed` | a provider's list of what changed, instead of listing streams |
 //! | [`scheduled`] | the job behind a schedule's tick |
 //! | [`start`] | making runs: on connect, on schedule, by hand |
 //! | [`credentials`] | secrets at rest |
@@ -14,9 +16,11 @@
 mod canonical;
 pub mod credentials;
 pub mod dry_run;
+mod feed;
 pub mod ingest;
 pub mod links;
 pub mod providers;
+mod reader;
 pub mod run;
 pub mod scheduled;
 mod shared_rates;

@@ -67,17 +67,20 @@ pub async fn start_run(
             )));
         }
     }
+    // What changed is of the whole account: a run of chosen streams lists these. A full run takes the feed's
+    // place before it reads anything, so that the next one knows what changed meanwhile.
+    let feed = spec.feed.iter().map(|feed| feed.name).filter(|_| request.streams.is_empty());
     let now = clock.now();
     let run = SyncRun {
         id: RunId::generate(clock),
         connection_id: connection.id.clone(),
         kind: request.kind,
         trigger: request.trigger.to_owned(),
-        streams: streams
-            .iter()
-            .filter(|s| request.streams.is_empty() || request.streams.iter().any(|w| w == s.name))
-            .map(|s| StreamProgress {
-                stream: s.name.to_owned(),
+        streams: feed
+            .chain(streams.iter().map(|s| s.name))
+            .filter(|name| request.streams.is_empty() || request.streams.iter().any(|w| w == name))
+            .map(|name| StreamProgress {
+                stream: name.to_owned(),
                 state: "pending".to_owned(),
                 ..StreamProgress::default()
             })

@@ -8,11 +8,13 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | `load` | the account and the senders |
+//! | `divided` | a backfill in ranges goes on where it was killed |
 //! | `drill` | a lost database comes back from a copy |
 //! | `oracle` | what must hold, and forgeries that it must see |
 //!
 //! `HALO_SYNC_CRASH_KILLS` (default 40) is the number of kills on each engine, `HALO_SYNC_CRASH_SEED` the seed.
 
+mod divided;
 mod drill;
 mod load;
 mod oracle;

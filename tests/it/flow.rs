@@ -1,8 +1,10 @@
 //! The whole program, from a provider's account to the prompt.
 
 mod chat;
+mod feed;
 mod matching;
 mod orders;
 mod rates;
 mod reach;
 mod runs;
+mod settlement;

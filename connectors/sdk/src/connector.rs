@@ -134,9 +134,17 @@ pub trait Session: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Partition>, ConnectorError>;
 
+    /// How many partitions of one stream may be read at once.
+    fn partitions_at_once(&self) -> usize {
+        1
+    }
+
     /// One page. `cursor` is what the last page of this partition gave, `None` at its start. For an
     /// incremental read it is the cursor that the last read was caught up with. A cursor of an unknown
     /// version or shape is [`ConnectorError::Protocol`], never a silent restart.
+    ///
+    /// Of a change feed ([`Spec::feed`]) `Full` gives an empty page whose cursor is the feed's present end, and
+    /// `Incremental` what changed since the cursor.
     async fn read_page(
         &self,
         stream: &str,

@@ -32,6 +32,10 @@ pub enum ConnectorError {
     /// The provider does not offer this stream or operation at all (HTTP 404/501 on a listing).
     #[error("not offered: {0}")]
     NotOffered(String),
+    /// A change feed no longer reaches back to the cursor, or there is no cursor: only reading everything
+    /// again finds what changed since. Says why.
+    #[error("expired: {0}")]
+    Expired(String),
     /// The answer is not what the provider's documents promise (HTML, cut JSON, a missing member).
     #[error("protocol: {0}")]
     Protocol(String),

@@ -35,6 +35,6 @@ pub use connector::{Account, Connector, DynConnector, Extract, Io, Mode, Secrets
 pub use error::{ConnectorError, FactsError};
 pub use facts::Fact;
 pub use http::{Answer, Call, Dialect, HttpClient, HttpConfig, Refusal};
-pub use record::{Batch, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected};
-pub use spec::{AuthKind, RateBudget, Role, Spec, StreamSpec};
+pub use record::{Batch, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected, Split, Touch};
+pub use spec::{AuthKind, FeedSpec, RateBudget, Role, Spec, StreamSpec};
 pub use webhook::{Event, RawRequest, SignatureError, WebhookSource};

@@ -80,6 +80,24 @@ pub enum ReadMode {
     Incremental,
 }
 
+/// An offer to divide the rest of a partition that is being read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// New partitions, which take over a part of what is left.
+    pub partitions: Vec<Partition>,
+    /// Where this partition goes on then, for what is left to it.
+    pub rest: Cursor,
+}
+
+/// An object that a change feed names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Touch {
+    /// Stream and id.
+    pub key: RecordKey,
+    /// The provider's id of the event that names it, where a webhook may have brought the same event.
+    pub event: Option<String>,
+}
+
 /// One page of a stream.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -88,13 +106,14 @@ pub struct Page {
     /// Items that are no records; listed for the operator, the page goes on.
     pub rejected: Vec<Rejected>,
     /// Objects that a change feed names without holding them: to be read by `read_many`.
-    pub touched: Vec<RecordKey>,
+    pub touched: Vec<Touch>,
     /// Objects that the provider says are gone.
     pub tombstones: Vec<RecordKey>,
     /// More, or caught up.
     pub next: Next,
-    /// New partitions that this one was split into while it was read.
-    pub split: Vec<Partition>,
+    /// How the rest of the partition can be divided; only where there is more. The engine takes it, or goes
+    /// on with [`Page::next`].
+    pub split: Option<Split>,
     /// How many objects the whole partition holds, where the provider says so.
     pub total: Option<u64>,
 }

@@ -51,8 +51,25 @@ pub struct StreamSpec {
     pub party: bool,
     /// Whether an object that a full pass did not see is gone. False for append-only history.
     pub full_pass_deletes: bool,
+    /// Whether the provider's change feed ([`Spec::feed`]) names every change of this stream.
+    pub feed: bool,
     /// Read order of a backfill: smaller first (parties, then catalogue, then what refers to them).
     pub order: u8,
+}
+
+/// A provider's list of what changed in an account: by it an incremental run finds changes without listing
+/// streams. It is read by `read_page` under its own name and holds no records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FeedSpec {
+    /// Stable name (`events`), unlike that of any stream.
+    pub name: &'static str,
+    /// One sentence for the operator.
+    pub about: &'static str,
+    /// The provider's permission that reading needs, as the provider names it.
+    pub permission: Option<&'static str>,
+    /// How long the provider keeps a change, in days. A cursor that is older is
+    /// [`ConnectorError::Expired`](crate::ConnectorError::Expired).
+    pub retention_days: u32,
 }
 
 /// How many calls a provider allows.
@@ -85,6 +102,8 @@ pub struct Spec {
     pub default_base_url: &'static str,
     /// Streams, in no particular order (see [`StreamSpec::order`]).
     pub streams: Vec<StreamSpec>,
+    /// The list of what changed, where the provider has one.
+    pub feed: Option<FeedSpec>,
     /// Webhook event types that change something.
     pub webhook_events: &'static [&'static str],
     /// Rate budget until the provider's own headers say otherwise.

@@ -79,6 +79,11 @@ impl Client {
         Ok(answer)
     }
 
+    /// The time, in Unix seconds.
+    pub(crate) fn now(&self) -> i64 {
+        self.io.clock.now().timestamp()
+    }
+
     pub(crate) fn unexpected(&self, call: &Call, answer: &Answer) -> ConnectorError {
         self.io.unexpected(call, answer)
     }

@@ -17,11 +17,11 @@ pub struct Config {
     pub base_url: String,
     /// The connected account to read (`acct_…`, sent as `Stripe-Account`), for a platform's key.
     pub account: Option<String>,
-    /// Invoices, charges, refunds and disputes created before this instant are not read by a listing.
-    /// Lifetime value then counts from here.
+    /// Invoices, charges, refunds, disputes and balance transactions created before this instant are not read
+    /// by a listing. Lifetime value then counts from here.
     pub created_since: Option<DateTime<Utc>>,
-    /// How many ranges of creation time a backfill of one stream is read in, each with its own
-    /// checkpoint.
+    /// How many ranges of creation time of one stream a backfill reads at once, each with its own
+    /// checkpoint; 1 reads a stream from its end to its start.
     #[schemars(range(min = 1, max = 64))]
     pub partitions: u8,
     /// Objects a page, 1 to 100 (Stripe's own limit).
@@ -35,7 +35,7 @@ impl Default for Config {
             base_url: DEFAULT_BASE_URL.to_owned(),
             account: None,
             created_since: None,
-            partitions: 1,
+            partitions: 4,
             page_size: 100,
         }
     }

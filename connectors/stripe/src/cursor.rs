@@ -20,6 +20,10 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    pub(crate) fn holds(self, at: i64) -> bool {
+        self.from.is_none_or(|from| from <= at) && self.until.is_none_or(|until| at < until)
+    }
+
     pub(crate) fn id(self) -> String {
         match (self.from, self.until) {
             (None, None) => "all".to_owned(),
@@ -37,13 +41,11 @@ impl Window {
 pub(crate) struct Plan {
     v: u32,
     pub(crate) created: Window,
-    /// How often this range may still be halved while it is read.
-    pub(crate) halvings: u8,
 }
 
 impl Plan {
-    pub(crate) fn new(created: Window, halvings: u8) -> Self {
-        Self { v: VERSION, created, halvings }
+    pub(crate) fn new(created: Window) -> Self {
+        Self { v: VERSION, created }
     }
 
     pub(crate) fn partition(self) -> Result<Partition, ConnectorError> {
@@ -67,12 +69,9 @@ pub(crate) enum Position {
         /// When the last object was created, in Unix seconds: where to go on when all of `after` are gone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last_created: Option<i64>,
-        /// What remains of the partition's range.
+        /// What remains of the partition's range after divisions.
         #[serde(default)]
         window: Window,
-        /// How often the rest may still be halved.
-        #[serde(default)]
-        halvings: u8,
         /// The newest creation time of this pass.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         newest: Option<i64>,
@@ -114,7 +113,7 @@ pub(crate) fn last_ids<'a>(page: impl DoubleEndedIterator<Item = &'a str>, befor
     page.rev().map(str::to_owned).chain(before.iter().cloned()).take(KEPT).collect()
 }
 
-fn check_version(text: &str, what: &str) -> Result<(), ConnectorError> {
+pub(crate) fn check_version(text: &str, what: &str) -> Result<(), ConnectorError> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,
@@ -128,11 +127,11 @@ fn check_version(text: &str, what: &str) -> Result<(), ConnectorError> {
     Ok(())
 }
 
-fn to_json(value: &impl Serialize) -> Result<String, ConnectorError> {
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, ConnectorError> {
     serde_json::to_string(value).map_err(|e| ConnectorError::Protocol(format!("cursor: {e}")))
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, ConnectorError> {
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T, ConnectorError> {
     serde_json::from_str(text).map_err(|e| ConnectorError::Protocol(format!("{what}: {e}")))
 }
 
@@ -149,7 +148,6 @@ mod tests {
                 after: vec!["cus_2".to_owned(), "cus_1".to_owned()],
                 last_created: Some(5),
                 window: Window { from: Some(1), until: None },
-                halvings: 2,
                 newest: Some(9),
             },
         ] {

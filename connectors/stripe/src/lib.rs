@@ -5,6 +5,7 @@
 //! | `config` | settings of a connection |
 //! | `client` | calls: pinned version, key, how Stripe words a refusal |
 //! | `streams` | one file a stream |
+//! | `feed` | the list of events: what changed since a cursor |
 //! | `session` | check, plan, pages, reads by id |
 //! | `cursor` | where a read stands |
 //! | `webhook` | signatures, and which objects an event names |
@@ -14,6 +15,7 @@ mod client;
 mod config;
 mod cursor;
 pub mod facts;
+mod feed;
 mod object;
 mod session;
 mod splice;
@@ -46,12 +48,13 @@ impl Connector for Stripe {
             role: Role::Billing,
             auth: vec![AuthKind::ApiKey {
                 help: "Dashboard, Developers, API keys: a restricted key (rk_…) with read access to \
-                       customers, products, prices, coupons, subscriptions, invoices, charges and disputes, \
-                       or a secret key (sk_…).",
+                       customers, products, prices, coupons, tax rates, subscriptions, invoices, charges, \
+                       disputes, the balance and events, or a secret key (sk_…).",
             }],
             api_version: API_VERSION,
             default_base_url: config::DEFAULT_BASE_URL,
             streams: streams::ALL.iter().map(|s| s.spec.clone()).collect(),
+            feed: Some(feed::SPEC),
             webhook_events: webhook::EVENTS,
             // docs.stripe.com/rate-limits: 100 calls a second live, 25 in a sandbox, 25 on any one
             // endpoint. The company's own programs share these, so a fifth is left to them.

@@ -29,6 +29,8 @@ pub(crate) struct Head<'a> {
     pub(crate) deleted: Option<bool>,
     pub(crate) livemode: Option<bool>,
     #[serde(borrow)]
+    test_clock: Option<&'a RawValue>,
+    #[serde(borrow)]
     items: Option<&'a RawValue>,
     #[serde(borrow)]
     lines: Option<&'a RawValue>,
@@ -51,6 +53,8 @@ pub(crate) enum Item<'a> {
     Live(String, Head<'a>),
     /// `{"id": …, "deleted": true}`.
     Deleted(String),
+    /// An object that lives by a test clock: its time jumps, and nobody pays for it. Kept out.
+    OnClock(String),
     /// Neither.
     Bad(Rejected),
 }
@@ -84,6 +88,9 @@ pub(crate) fn read<'a>(stream: &Stream, text: &'a str) -> Item<'a> {
     }
     if head.deleted == Some(true) {
         return Item::Deleted(id);
+    }
+    if head.test_clock.is_some() {
+        return Item::OnClock(id);
     }
     Item::Live(id, head)
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use connector_sdk::connector::MissingPermission;
 use connector_sdk::{
     Account, Answer, Batch, ConnectorError, Cursor, Io, Mode, Next, Page, Partition, ReadMode, Record,
-    RecordKey, Rejected, Session, Timestamp,
+    RecordKey, Rejected, Session, Split, Timestamp,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 use crate::client::{Client, StripeError, missing_permission};
 use crate::config::Config;
 use crate::cursor::{Plan, Position, Window, last_ids};
+use crate::feed;
 use crate::object::{self, Head, Item, List};
 use crate::splice::Nested;
 use crate::streams::{self, Nesting, Stream};
@@ -26,8 +27,6 @@ use crate::streams::{self, Nesting, Stream};
 const READS_AT_ONCE: usize = 8;
 /// Nested lists longer than this many pages of 100 are taken for a server that never ends.
 const NESTED_PAGES: usize = 1_000;
-/// How often one range may be halved while it is read, when a backfill is read in ranges.
-const HALVINGS: u8 = 3;
 /// 2011-01-01, before Stripe took its first public customer: no object is older.
 const BEFORE_STRIPE: i64 = 1_293_840_000;
 
@@ -36,7 +35,19 @@ pub(crate) struct StripeSession {
     config: Config,
     /// By place in [`streams::ALL`]: this server refuses the stream's expansion (imitations do).
     unexpanded: [AtomicBool; streams::ALL.len()],
-    account_created: OnceCell<Option<i64>>,
+    /// By place in [`streams::ALL`]: this server answers what it was not asked for (imitations do), so that
+    /// ranges of creation time would each be read as the whole.
+    unranged: [AtomicBool; streams::ALL.len()],
+    born: OnceCell<Born>,
+}
+
+/// What the account call says of the account's age.
+#[derive(Clone, Copy)]
+struct Born {
+    /// Whether this server has the call at all; Stripe has.
+    offered: bool,
+    /// In Unix seconds.
+    at: Option<i64>,
 }
 
 /// Answers of a listing that are not errors.
@@ -103,7 +114,8 @@ impl StripeSession {
             client,
             config,
             unexpanded: std::array::from_fn(|_| AtomicBool::new(false)),
-            account_created: OnceCell::new(),
+            unranged: std::array::from_fn(|_| AtomicBool::new(false)),
+            born: OnceCell::new(),
         })
     }
 
@@ -313,6 +325,7 @@ impl StripeSession {
                 One::Live(object::record(stream, found, text)?)
             }
             Item::Deleted(found) => One::Gone(RecordKey::new(name, found)),
+            Item::OnClock(_) => One::KeptOut,
             // An error that comes with 200 is no object that could be set aside.
             Item::Bad(_) if StripeError::of(&answer).is_some() => {
                 return Err(self.client.unexpected(&call, &answer));
@@ -326,16 +339,30 @@ impl StripeSession {
         if let Some(since) = self.config.created_since {
             return Ok(since.timestamp());
         }
-        let created = self
-            .account_created
-            .get_or_try_init(|| async {
-                Ok(match self.account().await? {
-                    AccountAnswer::Known(account) => account.created,
-                    AccountAnswer::Forbidden(_) | AccountAnswer::NotOffered => None,
-                })
+        Ok(self.born().await?.at.unwrap_or(BEFORE_STRIPE).max(BEFORE_STRIPE))
+    }
+
+    async fn born(&self) -> Result<Born, ConnectorError> {
+        let asked = self.born.get_or_try_init(|| async {
+            Ok::<_, ConnectorError>(match self.account().await? {
+                AccountAnswer::Known(account) => Born { offered: true, at: account.created },
+                AccountAnswer::Forbidden(_) => Born { offered: true, at: None },
+                AccountAnswer::NotOffered => Born { offered: false, at: None },
             })
-            .await?;
-        Ok(created.unwrap_or(BEFORE_STRIPE).max(BEFORE_STRIPE))
+        });
+        asked.await.copied()
+    }
+
+    /// A page of the list of events. A place in it is only taken where Stripe itself can be behind it: an
+    /// imitation that has no account has events, too, and leaves many out.
+    async fn read_events(&self, mode: ReadMode, cursor: Option<&Cursor>) -> Result<Page, ConnectorError> {
+        if mode == ReadMode::Full && !self.born().await?.offered {
+            return Err(ConnectorError::NotOffered(
+                "a list of events that tells of every change (this server has no account call, as Stripe has)"
+                    .to_owned(),
+            ));
+        }
+        feed::read_page(&self.client, &self.config, mode, cursor).await
     }
 
     /// What a read of `stream` never goes behind.
@@ -348,15 +375,16 @@ impl StripeSession {
 enum One {
     Live(Record),
     Gone(RecordKey),
+    KeptOut,
     Bad(Rejected),
 }
 
 /// A pass through one partition.
+#[derive(Clone)]
 struct Pass {
     after: Vec<String>,
     last_created: Option<i64>,
     window: Window,
-    halvings: u8,
     newest: Option<i64>,
 }
 
@@ -402,6 +430,14 @@ impl Session for StripeSession {
                 Probe::NotOffered => not_offered.push(stream.spec.name.to_owned()),
             }
         }
+        match feed::probe(&self.client).await {
+            Ok(None) => {}
+            Ok(Some(permission)) => {
+                missing.push(MissingPermission { stream: feed::SPEC.name.to_owned(), permission });
+            }
+            Err(ConnectorError::NotOffered(name)) => not_offered.push(name),
+            Err(error) => return Err(error),
+        }
         let of_objects = live.map(|live| if live { Mode::Live } else { Mode::Test });
         let mode = self.client.mode_of_key().or(of_objects).ok_or_else(|| {
             ConnectorError::Config(
@@ -416,28 +452,18 @@ impl Session for StripeSession {
     async fn plan(
         &self,
         stream: &str,
-        mode: ReadMode,
-        now: Timestamp,
+        _mode: ReadMode,
+        _now: Timestamp,
     ) -> Result<Vec<Partition>, ConnectorError> {
-        let (_, _stream) = streams::find(stream)?;
-        let parts = i64::from(self.config.partitions);
-        if mode == ReadMode::Incremental || parts == 1 {
-            return Ok(vec![Plan::new(Window::default(), 0).partition()?]);
+        if stream != feed::SPEC.name {
+            streams::find(stream)?;
         }
-        let (floor, now) = (self.floor().await?, now.timestamp());
-        let step = (now - floor) / parts;
-        if step < 1 {
-            return Ok(vec![Plan::new(Window::default(), 0).partition()?]);
-        }
-        // The first range is open below and the last one above: whatever the clocks say, nothing falls
-        // between two ranges or beside them.
-        (0..parts)
-            .map(|n| {
-                let from = (n > 0).then_some(floor + n * step);
-                let until = (n + 1 < parts).then_some(floor + (n + 1) * step);
-                Plan::new(Window { from, until }, HALVINGS).partition()
-            })
-            .collect()
+        // One range over all time. How dense it is nobody knows; it is divided while it is read.
+        Ok(vec![Plan::new(Window::default()).partition()?])
+    }
+
+    fn partitions_at_once(&self) -> usize {
+        usize::from(self.config.partitions)
     }
 
     async fn read_page(
@@ -447,19 +473,21 @@ impl Session for StripeSession {
         partition: &Partition,
         cursor: Option<&Cursor>,
     ) -> Result<Page, ConnectorError> {
+        if stream == feed::SPEC.name {
+            return self.read_events(mode, cursor).await;
+        }
         let (n, stream) = streams::find(stream)?;
         let plan = Plan::parse(partition)?;
         let start = |window: Window, newest: Option<i64>| Pass {
             after: Vec::new(),
             last_created: None,
             window,
-            halvings: plan.halvings,
             newest,
         };
         let mut pass = match cursor.map(Position::parse).transpose()? {
             None => start(plan.created, None),
-            Some(Position::Page { after, last_created, window, halvings, newest }) => {
-                Pass { after, last_created, window, halvings, newest }
+            Some(Position::Page { after, last_created, window, newest }) => {
+                Pass { after, last_created, window, newest }
             }
             Some(Position::Done { newest }) if mode == ReadMode::Full => {
                 // Complete already; a repeated call changes nothing.
@@ -482,6 +510,9 @@ impl Session for StripeSession {
             match object::read(stream, raw.get()) {
                 Item::Live(id, head) => {
                     pass.newest = pass.newest.max(head.created);
+                    if head.created.is_some_and(|at| !pass.window.holds(at)) {
+                        self.set_unranged(n);
+                    }
                     pass.last_created = head.created.or(pass.last_created);
                     let text = self.complete(stream, &id, &head, raw.get()).await?;
                     ids.push(id.clone());
@@ -491,6 +522,7 @@ impl Session for StripeSession {
                     out.tombstones.push(RecordKey::new(stream.spec.name, id.as_str()));
                     ids.push(id);
                 }
+                Item::OnClock(id) => ids.push(id),
                 Item::Bad(rejected) => {
                     ids.extend(rejected.id.clone());
                     out.rejected.push(rejected);
@@ -509,7 +541,9 @@ impl Session for StripeSession {
             )));
         }
         pass.after = after;
-        out.split = pass.halve()?;
+        if mode == ReadMode::Full {
+            out.split = self.halve(n, &pass).await?;
+        }
         out.next = Next::More(pass.position().cursor()?);
         Ok(out)
     }
@@ -537,6 +571,7 @@ impl Session for StripeSession {
         for one in found {
             match one {
                 One::Live(record) => batch.records.push(record),
+                One::KeptOut => {}
                 One::Gone(key) => batch.tombstones.push(key),
                 One::Bad(rejected) => batch.rejected.push(rejected),
             }
@@ -546,6 +581,35 @@ impl Session for StripeSession {
 }
 
 impl StripeSession {
+    fn set_unranged(&self, n: usize) {
+        if let Some(unranged) = self.unranged.get(n) {
+            unranged.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How what is left of a pass can be divided: the older half of its time to another partition. Offered
+    /// with every page that is not the last, and never else: each partition ends with one page that may hold
+    /// little, and each full page pays for one partition at most, so that all of them together take less than
+    /// twice the fewest calls, however dense the objects lie.
+    async fn halve(&self, n: usize, pass: &Pass) -> Result<Option<Split>, ConnectorError> {
+        let unranged = self.unranged.get(n).is_some_and(|u| u.load(Ordering::Relaxed));
+        let Some(last) = pass.last_created.filter(|_| self.config.partitions > 1 && !unranged) else {
+            return Ok(None);
+        };
+        let from = match pass.window.from {
+            Some(from) => from,
+            None => self.floor().await?,
+        };
+        if last - from < 2 {
+            return Ok(None);
+        }
+        let middle = from + (last - from) / 2;
+        // Open below where this one was: nothing is beside the ranges, whatever the floor is.
+        let older = Plan::new(Window { until: Some(middle), ..pass.window });
+        let rest = Pass { window: Window { from: Some(middle), ..pass.window }, ..pass.clone() };
+        Ok(Some(Split { partitions: vec![older.partition()?], rest: rest.position().cursor()? }))
+    }
+
     /// The next page of a pass. When the object that the last page ended with is gone, an earlier one
     /// takes its place; when all that are remembered are gone, the listing goes on from the second in
     /// which the last one was created. Both read some objects again and miss none.
@@ -580,25 +644,11 @@ impl StripeSession {
 }
 
 impl Pass {
-    /// Gives the older half of what remains away, if this pass may still be halved.
-    fn halve(&mut self) -> Result<Vec<Partition>, ConnectorError> {
-        let (Some(from), Some(last)) = (self.window.from, self.last_created) else { return Ok(Vec::new()) };
-        if self.halvings == 0 || last - from < 2 {
-            return Ok(Vec::new());
-        }
-        self.halvings -= 1;
-        let middle = from + (last - from) / 2;
-        let older = Plan::new(Window { from: Some(from), until: Some(middle) }, self.halvings);
-        self.window.from = Some(middle);
-        Ok(vec![older.partition()?])
-    }
-
     fn position(self) -> Position {
         Position::Page {
             after: self.after,
             last_created: self.last_created,
             window: self.window,
-            halvings: self.halvings,
             newest: self.newest,
         }
     }
@@ -611,7 +661,7 @@ fn page(next: Next) -> Page {
         touched: Vec::new(),
         tombstones: Vec::new(),
         next,
-        split: Vec::new(),
+        split: None,
         total: None,
     }
 }

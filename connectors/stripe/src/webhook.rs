@@ -86,6 +86,8 @@ pub(crate) const EVENTS: &[&str] = &[
     "subscription_schedule.expiring",
     "subscription_schedule.released",
     "subscription_schedule.updated",
+    "tax_rate.created",
+    "tax_rate.updated",
 ];
 
 /// The webhook side of the connector.
@@ -194,6 +196,11 @@ fn id_of(value: Option<&Value>) -> Option<&str> {
     value.as_str().or_else(|| value.get("id")?.as_str()).filter(|id| !id.is_empty())
 }
 
+/// The items of a member that is a bare array.
+fn list(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
 /// The objects that an event names.
 #[derive(Default)]
 struct Named {
@@ -244,6 +251,7 @@ impl Named {
             ("price" | "plan", _) => self.touch("prices", id),
             ("coupon", "deleted") => self.gone("coupons", id),
             ("coupon", _) => self.touch("coupons", id),
+            ("tax_rate", _) => self.touch("tax_rates", id),
             // A preview: it has no id and changes nothing.
             ("invoice", "upcoming" | "will_be_due") => {}
             ("invoice", "deleted") => self.gone("invoices", id),
@@ -274,15 +282,20 @@ impl Named {
             ("charge.dispute", _) => {
                 self.touch("disputes", id);
                 self.touch("charges", member("charge"));
+                for settled in list(object.get("balance_transactions")) {
+                    self.touch("balance_transactions", id_of(Some(settled)));
+                }
             }
             // `charge.refund.updated` holds the refund, `charge.refunded` the charge.
             ("refund" | "charge.refund", _) => {
                 self.touch("refunds", id);
                 self.touch("charges", member("charge"));
+                self.touch("balance_transactions", member("balance_transaction"));
             }
             ("charge", _) => {
                 self.touch("charges", id);
                 self.touch("invoices", member("invoice"));
+                self.touch("balance_transactions", member("balance_transaction"));
                 let refunds = object.get("refunds").and_then(|r| r.get("data")).and_then(Value::as_array);
                 for refund in refunds.into_iter().flatten() {
                     self.touch("refunds", id_of(Some(refund)));

@@ -52,6 +52,19 @@ impl InboxStore for Engine {
         )
     }
 
+    async fn list_applied_events(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        events: &[String],
+    ) -> Result<Vec<String>> {
+        unit!(
+            self.read(Scope::Org(org.clone())),
+            [org = org.clone(), connection = connection.clone(), events = events.to_vec()],
+            |c| units::inbox::list_applied_events(c, org, connection, events)
+        )
+    }
+
     async fn prune_deliveries(&self, before: Timestamp, limit: i64) -> Result<i64> {
         unit!(self.write(Lane::Bulk, Scope::System), [], |c| units::inbox::prune_deliveries(c, before, limit))
     }

@@ -146,6 +146,20 @@ impl MirrorStore for Engine {
         )
     }
 
+    async fn expect_of_run(
+        &self,
+        org: &OrgId,
+        run: &RunId,
+        streams: &[(String, Option<i64>)],
+        begun_at: Option<Timestamp>,
+    ) -> Result<()> {
+        unit!(
+            self.write(Lane::Bulk, Scope::Org(org.clone())),
+            [org = org.clone(), run = run.clone(), streams = streams.to_vec()],
+            |c| units::runs::expect(c, org, run, streams, begun_at)
+        )
+    }
+
     async fn find_run(&self, org: &OrgId, run: &RunId) -> Result<Option<SyncRun>> {
         unit!(self.snapshot(Scope::Org(org.clone())), [org = org.clone(), run = run.clone()], |c| {
             units::runs::find_run(c, org, run)

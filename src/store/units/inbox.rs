@@ -9,7 +9,7 @@ use super::{Conn, Db, bulk, jobs, new_id_at};
 use crate::domain::jobs::NewJob;
 use crate::domain::{ConnectionId, DeliveryId, OrgId};
 use crate::store::Result;
-use crate::store::convert::{clean, time, us};
+use crate::store::convert::{clean, json_list, time, us};
 use crate::store::inbox::{Accepted, Delivery, NewDelivery, PROCESS_KIND};
 
 statements! {
@@ -36,6 +36,8 @@ statements! {
         FROM deliveries
         WHERE org_id = $1 AND ($2 = '' OR connection_id = $2) AND ($3 = '' OR state = $3)
         ORDER BY received_at DESC, id DESC LIMIT $4";
+    APPLIED = concat!("SELECT event_id FROM deliveries
+        WHERE org_id = $1 AND connection_id = $2 AND state = 'applied' AND error IS NULL AND event_id", in_list!("$3"));
     PRUNE = "DELETE FROM deliveries WHERE id IN (
         SELECT id FROM deliveries WHERE received_at < $1 AND state <> 'pending' ORDER BY received_at LIMIT $2)";
 }
@@ -158,6 +160,20 @@ pub(crate) async fn list_deliveries(
         .fetch_all(c)
         .await?;
     Ok(rows.into_iter().map(DeliveryRow::read).collect())
+}
+
+pub(crate) async fn list_applied_events(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    events: &[String],
+) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar(APPLIED)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(json_list(events))
+        .fetch_all(c)
+        .await?)
 }
 
 pub(crate) async fn prune_deliveries(c: &mut Conn, before: Timestamp, limit: i64) -> Result<i64> {

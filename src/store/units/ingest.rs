@@ -228,7 +228,7 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
             .execute(&mut *c)
             .await?;
     }
-    for checkpoint in commit.checkpoint.iter().chain(&commit.split) {
+    for checkpoint in commit.checkpoint.iter().chain(&commit.others) {
         passes::put_checkpoint(c, org, &commit.connection_id, checkpoint).await?;
     }
     finish_deliveries(c, org, &commit.connection_id, &commit.deliveries, commit.at).await?;
@@ -237,7 +237,8 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
             .checkpoint
             .as_ref()
             .map(|checkpoint| checkpoint.stream.as_str())
-            .or_else(|| commit.records.first().map(|record| record.key.stream.as_str()));
+            .or_else(|| commit.records.first().map(|record| record.key.stream.as_str()))
+            .or_else(|| commit.tombstones.first().map(|key| key.stream.as_str()));
         if let Some(stream) = stream {
             runs::count(c, org, run, stream, &counts).await?;
         }

@@ -16,18 +16,18 @@ use crate::store::mirror::{Checkpoint, Ingested, StreamPass};
 use crate::store::{Result, StoreError};
 
 statements! {
-    FIND_PASS = "SELECT generation, completed_generation, start_seq, caught_up_at FROM stream_passes
+    FIND_PASS = "SELECT generation, completed_generation, start_seq, caught_up_at, records FROM stream_passes
         WHERE org_id = $1 AND connection_id = $2 AND stream = $3";
-    LOCK_PASS = concat!("SELECT generation, completed_generation, start_seq, caught_up_at FROM stream_passes
+    LOCK_PASS = concat!("SELECT generation, completed_generation, start_seq, caught_up_at, records FROM stream_passes
         WHERE org_id = $1 AND connection_id = $2 AND stream = $3", for_update!());
     LOAD_CHECKPOINTS = "SELECT stream, partition_id, spec, cursor, caught_up, generation, records, total, updated_at
         FROM checkpoints WHERE org_id = $1 AND connection_id = $2 AND stream = $3 ORDER BY partition_id";
     PUT_PASS = "INSERT INTO stream_passes (org_id, connection_id, stream, generation, completed_generation, start_seq,
-            caught_up_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+            caught_up_at, records)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         ON CONFLICT (connection_id, stream) DO UPDATE SET generation = excluded.generation,
             completed_generation = excluded.completed_generation, start_seq = excluded.start_seq,
-            caught_up_at = excluded.caught_up_at";
+            caught_up_at = excluded.caught_up_at, records = excluded.records";
     DELETE_CHECKPOINTS = "DELETE FROM checkpoints WHERE org_id = $1 AND connection_id = $2 AND stream = $3";
     // A page of a pass that has been replaced meanwhile moves nobody's cursor.
     PUT_CHECKPOINT = "INSERT INTO checkpoints (org_id, connection_id, stream, partition_id, spec, cursor, caught_up,
@@ -59,7 +59,11 @@ struct PassRow {
     completed_generation: i64,
     start_seq: i64,
     caught_up_at: Option<i64>,
+    records: Option<i64>,
 }
+
+const NO_PASS: PassRow =
+    PassRow { generation: 0, completed_generation: 0, start_seq: 0, caught_up_at: None, records: None };
 
 #[derive(FromRow)]
 struct CheckpointRow {
@@ -92,6 +96,7 @@ pub(crate) async fn load_pass(
     Ok(StreamPass {
         generation: pass.generation,
         completed_generation: pass.completed_generation,
+        start_seq: pass.start_seq,
         checkpoints: rows
             .into_iter()
             .map(|row| Checkpoint {
@@ -106,6 +111,7 @@ pub(crate) async fn load_pass(
             })
             .collect(),
         caught_up_at: pass.caught_up_at.map(time),
+        records: pass.records,
     })
 }
 
@@ -159,7 +165,7 @@ pub(crate) async fn begin_pass(
 async fn lock_pass(c: &mut Conn, org: &OrgId, connection: &ConnectionId, stream: &str) -> Result<PassRow> {
     let found: Option<PassRow> =
         sqlx::query_as(LOCK_PASS).bind(&org.0).bind(&connection.0).bind(stream).fetch_optional(c).await?;
-    Ok(found.unwrap_or(PassRow { generation: 0, completed_generation: 0, start_seq: 0, caught_up_at: None }))
+    Ok(found.unwrap_or(NO_PASS))
 }
 
 async fn put_pass(
@@ -177,6 +183,7 @@ async fn put_pass(
         .bind(pass.completed_generation)
         .bind(pass.start_seq)
         .bind(pass.caught_up_at)
+        .bind(pass.records)
         .execute(c)
         .await?;
     Ok(())
@@ -258,7 +265,12 @@ pub(crate) async fn finish_pass(
         }
     }
     drop_notes(c, org, connection, stream, pass.generation).await?;
-    let done = PassRow { completed_generation: pass.generation, caught_up_at: Some(us(at)), ..pass };
+    let records = if pass.generation > pass.completed_generation {
+        Some(state.checkpoints.iter().map(|checkpoint| checkpoint.records).sum())
+    } else {
+        pass.records
+    };
+    let done = PassRow { completed_generation: pass.generation, caught_up_at: Some(us(at)), records, ..pass };
     put_pass(c, org, connection, stream, &done).await?;
     Ok(ingested)
 }

@@ -37,13 +37,16 @@ statements! {
             created, updated, unchanged, stale, deleted, rejected)
         VALUES ($1, $2, $3, 1000, $4, $5, 0, 0, 0, 0, 0, 0, 0, 0)
         ON CONFLICT (run_id, stream) DO UPDATE SET state = excluded.state, reason = excluded.reason";
+    EXPECT = "UPDATE sync_run_streams SET expected = COALESCE(CAST($4 AS BIGINT), expected),
+            begun_at = COALESCE(begun_at, CAST($5 AS BIGINT))
+        WHERE org_id = $1 AND run_id = $2 AND stream = $3";
     FINISH_RUN = "UPDATE sync_runs SET status = $3, error = COALESCE($4, error), finished_at = $5
         WHERE org_id = $1 AND id = $2 AND status = 'running'";
     FIND_RUN = "SELECT * FROM sync_runs WHERE org_id = $1 AND id = $2";
     LIST_RUNS = "SELECT * FROM sync_runs WHERE org_id = $1 AND ($2 = '' OR connection_id = $2) AND ($3 = '' OR status = $3)
         ORDER BY started_at DESC, id DESC LIMIT $4";
     LOAD_STREAMS = concat!("SELECT run_id, stream, state, reason, pages, records_read, created, updated, unchanged, stale,
-            deleted, rejected
+            deleted, rejected, expected, begun_at
         FROM sync_run_streams WHERE org_id = $1 AND run_id", in_list!("$2"), " ORDER BY run_id, ordinal, stream");
 }
 
@@ -73,6 +76,8 @@ struct StreamRow {
     stale: i64,
     deleted: i64,
     rejected: i64,
+    expected: Option<i64>,
+    begun_at: Option<i64>,
 }
 
 pub(crate) async fn put_run(c: &mut Conn, org: &OrgId, run: &SyncRun) -> Result<()> {
@@ -165,8 +170,28 @@ pub(crate) async fn set_run_stream(
     find_run(c, org, run).await
 }
 
+pub(crate) async fn expect(
+    c: &mut Conn,
+    org: &OrgId,
+    run: &RunId,
+    streams: &[(String, Option<i64>)],
+    begun_at: Option<Timestamp>,
+) -> Result<()> {
+    for (stream, expected) in streams {
+        sqlx::query(EXPECT)
+            .bind(&org.0)
+            .bind(&run.0)
+            .bind(stream)
+            .bind(expected)
+            .bind(begun_at.map(us))
+            .execute(&mut *c)
+            .await?;
+    }
+    Ok(())
+}
+
 /// How a run ended, once no stream is pending or running: failed when a stream gave up, incomplete when one was
-/// skipped or rejected a record.
+/// skipped or rejected a record. That everything was read instead of what changed is said, and no lack.
 fn outcome(streams: &[StreamProgress]) -> Option<(RunStatus, Option<String>)> {
     if streams.iter().any(|x| x.state == "pending" || x.state == "running") {
         return None;
@@ -190,11 +215,9 @@ fn outcome(streams: &[StreamProgress]) -> Option<(RunStatus, Option<String>)> {
     if rejected > 0 {
         lacking.push(format!("{rejected} rejected"));
     }
-    Some(if lacking.is_empty() {
-        (RunStatus::Succeeded, None)
-    } else {
-        (RunStatus::Incomplete, Some(lacking.join("; ")))
-    })
+    let status = if lacking.is_empty() { RunStatus::Succeeded } else { RunStatus::Incomplete };
+    let why: Vec<String> = named("replaced").into_iter().chain(lacking).collect();
+    Some((status, (!why.is_empty()).then(|| why.join("; "))))
 }
 
 async fn read_runs(c: &mut Conn, org: &OrgId, rows: Vec<RunRow>) -> Result<Vec<SyncRun>> {
@@ -225,6 +248,8 @@ async fn read_runs(c: &mut Conn, org: &OrgId, rows: Vec<RunRow>) -> Result<Vec<S
                             deleted: x.deleted,
                             rejected: x.rejected,
                         },
+                        expected: x.expected,
+                        begun_at: x.begun_at.map(time),
                     })
                     .collect(),
                 id: row.id.into(),
@@ -273,8 +298,8 @@ mod tests {
         StreamProgress {
             stream: name.into(),
             state: state.into(),
-            reason: None,
             counts: Counts { rejected, ..Counts::default() },
+            ..StreamProgress::default()
         }
     }
 
@@ -286,6 +311,10 @@ mod tests {
         assert_eq!(
             outcome(&[stream("a", "done", 2), stream("b", "skipped", 0)]),
             Some((RunStatus::Incomplete, Some("b; 2 rejected".into())))
+        );
+        assert_eq!(
+            outcome(&[stream("feed", "replaced", 0), stream("a", "done", 0)]),
+            Some((RunStatus::Succeeded, Some("feed".into())))
         );
         assert_eq!(
             outcome(&[stream("a", "failed", 0), stream("b", "skipped", 0)]),

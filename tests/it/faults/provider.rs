@@ -109,8 +109,8 @@ async fn a_missing_permission_skips_one_stream(app: &App) {
 
 async fn a_run_goes_on_from_the_last_committed_page(app: &App) {
     app.sandbox.seed_customers(200);
-    // Away from the fourth page of customers on, for three tries.
-    let away = FaultRule { path: "/v1/customers".into(), skip: 3, times: 3, fault: Fault::Status(503) };
+    // Away from the fourth page of customers on, for three tries at least: up to four ranges are read at once.
+    let away = FaultRule { path: "/v1/customers".into(), skip: 3, times: 12, fault: Fault::Status(503) };
     let mut request = app.connect_request(&json!({"page_size": 20}));
     request.backfill = false;
     app.execute(Request::Connect(request)).await.unwrap();

@@ -18,6 +18,7 @@ on_both!(
     a_test_connection_says_so,
     events_of_others_change_nothing,
     partitions_change_nothing,
+    partitions_are_read_at_once,
 );
 
 /// What a read without changes must leave as it is.
@@ -47,6 +48,7 @@ async fn an_account_becomes_companies_and_a_second_read_writes_nothing(app: &App
     assert_eq!((run.status, run.error.as_deref()), (RunStatus::Succeeded, None));
     let read: i64 = run.streams.iter().map(|stream| stream.counts.read).sum();
     assert!(read > 100, "{run:#?}");
+    assert!(run.streams.iter().all(|stream| stream.expected.is_none()), "nobody knew: {run:#?}");
 
     let company = app.company(&demo.name).await;
     assert_eq!(company.fields.plan.as_deref(), Some("Starter"));
@@ -64,6 +66,9 @@ async fn an_account_becomes_companies_and_a_second_read_writes_nothing(app: &App
         assert_eq!(run.status, RunStatus::Succeeded, "{run:#?}");
         for stream in &run.streams {
             let n = &stream.counts;
+            if full {
+                assert_eq!(stream.expected, Some(n.read), "as many as the last time: {stream:#?}");
+            }
             assert_eq!((n.created, n.updated, n.deleted, n.rejected), (0, 0, 0, 0), "{stream:#?}");
         }
         for (old, new) in before.iter().zip(kept(app).await) {
@@ -206,6 +211,15 @@ async fn partitions_change_nothing(app: &App) {
     app.sandbox.seed_demo().unwrap();
     app.connect(json!({"partitions": 4, "page_size": 2})).await;
     app.drain().await;
+    // Three pages a slice: every range was left and taken up again.
+    let ranges = app.dump("checkpoints").await;
+    assert!(ranges.iter().filter(|row| row.contains("invoices") && row.contains("created:")).count() > 2);
+    for kind in [Kind::Customers, Kind::Invoices, Kind::Charges, Kind::Disputes, Kind::TaxRates] {
+        let fewest = app.sandbox.count(kind).div_ceil(2).max(1) as u64;
+        // One more is the probe of the connect.
+        let calls = app.sandbox.calls(&format!("GET /v1/{}", kind.path())) - 1;
+        assert!(calls <= 2 * fewest, "{}: {calls} calls, {fewest} are the fewest", kind.path());
+    }
     let parted = app.companies().await;
     let whole = app.fresh().await;
     whole.read_once().await;
@@ -223,4 +237,26 @@ async fn partitions_change_nothing(app: &App) {
     let charges = app.sandbox.calls("GET /v1/charges");
     let all = app.sandbox.count(Kind::Charges) as u64 / 2;
     assert!(charges < all / 4, "{charges} pages of {all} were read again");
+}
+
+async fn partitions_are_read_at_once(app: &App) {
+    app.sandbox.seed_customers(120);
+    // Long enough for calls to meet.
+    app.sandbox.faults().add(FaultRule::always("/v1/customers", Fault::Slow(Duration::from_millis(20))));
+    app.connect(json!({"page_size": 2, "partitions": 3})).await;
+    app.sandbox.reset_calls();
+    app.drain().await;
+    assert_eq!(app.last_run().await.status, RunStatus::Succeeded);
+    assert_eq!(app.sandbox.most_at_once(), 3);
+    assert_eq!(app.companies().await.len(), 120);
+    let calls = app.sandbox.calls("GET /v1/customers");
+    assert!((60..=64).contains(&calls), "{calls} calls, 60 are the fewest");
+    // One after the other, where that is asked for: nothing changes but the calls at once.
+    let whole = app.fresh().await;
+    whole.connect(json!({"page_size": 2, "partitions": 1})).await;
+    app.sandbox.reset_calls();
+    whole.drain().await;
+    assert_eq!((app.sandbox.most_at_once(), whole.companies().await.len()), (1, 120));
+    assert_eq!(app.sandbox.calls("GET /v1/customers"), 60);
+    whole.end().await;
 }

@@ -28,7 +28,7 @@ pub(super) fn open(base: &str, settings: &[(&str, Value)]) -> Box<dyn Session> {
         priority: Priority::Backfill,
     };
     let secrets = Secrets(BTreeMap::from([("api_key".to_owned(), SecretString::from(KEY))]));
-    let mut config = json!({ "base_url": base, "page_size": PAGE });
+    let mut config = json!({ "base_url": base, "page_size": PAGE, "partitions": 1 });
     for (name, value) in settings {
         config[*name] = value.clone();
     }
@@ -60,8 +60,14 @@ pub(super) async fn read(session: &dyn Session, stream: &str) -> Result<Read, Co
             out.records.extend(page.records);
             out.pages += 1;
             assert!(out.pages < 1_000, "{stream}: a listing without end");
-            todo.extend(page.split);
-            match page.next {
+            let next = match page.split {
+                Some(split) => {
+                    todo.extend(split.partitions);
+                    Next::More(split.rest)
+                }
+                None => page.next,
+            };
+            match next {
                 Next::More(next) => cursor = Some(next),
                 Next::CaughtUp(done) => {
                     out.checkpoints.push((partition, done));
@@ -267,7 +273,7 @@ async fn ranges_of_creation_time_hold_everything_once() {
             [read(&*session, stream).await, read(&*whole, stream).await].map(Result::unwrap);
         let keys = |r: &Read| r.records.iter().map(|r| r.key.clone()).collect::<BTreeSet<_>>();
         assert_eq!(keys(&ranges), keys(&whole), "{stream}");
-        assert!(ranges.checkpoints.len() >= 5, "{stream}: {}", ranges.checkpoints.len());
+        assert!(ranges.checkpoints.len() > 1, "{stream}: {}", ranges.checkpoints.len());
     }
 }
 

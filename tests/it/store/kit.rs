@@ -58,7 +58,7 @@ pub(crate) fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
         rejected: Vec::new(),
         parties: Vec::new(),
         checkpoint: None,
-        split: Vec::new(),
+        others: Vec::new(),
         deliveries: Vec::new(),
         jobs: Vec::new(),
         fence: None,

@@ -240,7 +240,7 @@ async fn a_page_of_a_replaced_pass_moves_no_cursor(store: &dyn Store) {
     begin().await;
     let mut old = commit(5, vec![record("prices/1", None, &[], "a")]);
     old.checkpoint = Some(checkpoint("prices", "a", 1, true));
-    old.split = vec![checkpoint("prices", "b", 1, false)];
+    old.others = vec![checkpoint("prices", "b", 1, false)];
     assert_eq!(ingest(store, old).await.counts.created, 1);
     let pass = store.load_pass(&org(), &con(), "prices").await.unwrap();
     assert_eq!((pass.checkpoints.len(), pass.checkpoints[0].caught_up), (1, false));
@@ -290,6 +290,7 @@ fn run(streams: &[&str]) -> SyncRun {
                 state: "pending".into(),
                 reason: None,
                 counts: Counts::default(),
+                ..StreamProgress::default()
             })
             .collect(),
         status: RunStatus::Running,

@@ -101,7 +101,10 @@ impl App {
         let clock = TestClock::default();
         let sandbox = StripeSandbox::start(sandbox_options(&clock)).await.unwrap();
         let database = Database::migrated().await?;
-        Some(Self::start(Place::Postgres(database), clock, Arc::new(sandbox)).await)
+        Some(
+            Self::start(Place::Postgres(database), clock, Arc::new(sandbox), derive::Settings::default())
+                .await,
+        )
     }
 
     /// Another installation that reads the same sandbox: what it makes of the account owes nothing to the
@@ -110,11 +113,23 @@ impl App {
         Self::sqlite_with(self.clock.clone(), self.sandbox.clone()).await
     }
 
-    async fn sqlite_with(clock: TestClock, sandbox: Arc<StripeSandbox>) -> Self {
-        Self::start(Place::Sqlite(tempfile::tempdir().unwrap()), clock, sandbox).await
+    /// As [`App::fresh`], deriving by other settings.
+    pub async fn fresh_by(&self, settings: derive::Settings) -> Self {
+        let place = Place::Sqlite(tempfile::tempdir().unwrap());
+        Self::start(place, self.clock.clone(), self.sandbox.clone(), settings).await
     }
 
-    async fn start(place: Place, clock: TestClock, sandbox: Arc<StripeSandbox>) -> Self {
+    async fn sqlite_with(clock: TestClock, sandbox: Arc<StripeSandbox>) -> Self {
+        let place = Place::Sqlite(tempfile::tempdir().unwrap());
+        Self::start(place, clock, sandbox, derive::Settings::default()).await
+    }
+
+    async fn start(
+        place: Place,
+        clock: TestClock,
+        sandbox: Arc<StripeSandbox>,
+        settings: derive::Settings,
+    ) -> Self {
         let target = match &place {
             Place::Sqlite(folder) => Target::Sqlite(folder.path().join("halo.db")),
             Place::Postgres(database) => Target::Postgres(database.url.clone()),
@@ -139,7 +154,7 @@ impl App {
             ]),
         };
         let limits = RunLimits { pages: 3, time: Duration::from_secs(30) };
-        let settings = Arc::new(derive::Settings::default());
+        let settings = Arc::new(settings);
         let runtime = worker::builder(&services, &settings, &store.jobs_signal(), limits)
             .jitter(Arc::new(SeededJitter::new(5)))
             // Scans run when the test says so.

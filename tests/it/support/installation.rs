@@ -53,6 +53,17 @@ impl Program {
 
     /// Connects the account that answers at `base`; gives the path of its webhooks.
     pub(crate) async fn connect(&self, base: &str, key: &str, webhook_secret: &str) -> String {
+        self.connect_with(base, key, webhook_secret, &[]).await
+    }
+
+    /// As [`Program::connect`], with settings of the connection (`KEY=VALUE`).
+    pub(crate) async fn connect_with(
+        &self,
+        base: &str,
+        key: &str,
+        webhook_secret: &str,
+        settings: &[&str],
+    ) -> String {
         let file = |name: &str, text: &str| {
             std::fs::write(self.dir.path().join(name), text).unwrap();
         };
@@ -60,7 +71,9 @@ impl Program {
         file("webhook-secret", webhook_secret);
         let mut command = self.command(&["connect", "stripe", "--json", "--base-url", base]);
         command.args(["--api-key-file", "api-key", "--webhook-secret-file", "webhook-secret"]);
-        command.args(["--set", "rate_limit=none"]);
+        for setting in settings.iter().chain(&["rate_limit=none"]) {
+            command.args(["--set", setting]);
+        }
         let output = output(command).await.unwrap_or_else(|e| panic!("connect: {e}"));
         let answer: Value = serde_json::from_slice(&output).unwrap();
         answer["webhook_path"].as_str().unwrap().to_owned()

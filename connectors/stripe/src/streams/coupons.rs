@@ -12,6 +12,7 @@ pub(super) const STREAM: Stream = Stream {
         incremental: false,
         party: false,
         full_pass_deletes: true,
+        feed: true,
         order: 1,
     },
     object: "coupon",

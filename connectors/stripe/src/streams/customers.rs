@@ -14,6 +14,7 @@ pub(super) const STREAM: Stream = Stream {
         incremental: false,
         party: true,
         full_pass_deletes: true,
+        feed: true,
         order: 0,
     },
     object: "customer",

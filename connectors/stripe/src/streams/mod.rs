@@ -1,5 +1,6 @@
 //! The streams: what is listed, with which expansion, and how a later read finds what changed.
 
+mod balance_transactions;
 mod charges;
 mod coupons;
 mod customers;
@@ -10,6 +11,7 @@ mod products;
 mod refunds;
 mod subscription_schedules;
 mod subscriptions;
+mod tax_rates;
 
 use connector_sdk::{ConnectorError, StreamSpec};
 
@@ -45,7 +47,7 @@ pub(crate) enum Nesting {
     InvoiceLines,
 }
 
-pub(crate) const ALL: [&Stream; 10] = [
+pub(crate) const ALL: [&Stream; 12] = [
     &customers::STREAM,
     &products::STREAM,
     &coupons::STREAM,
@@ -56,6 +58,8 @@ pub(crate) const ALL: [&Stream; 10] = [
     &refunds::STREAM,
     &disputes::STREAM,
     &subscription_schedules::STREAM,
+    &tax_rates::STREAM,
+    &balance_transactions::STREAM,
 ];
 
 /// The stream of that name and its place in [`ALL`].

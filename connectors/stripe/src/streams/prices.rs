@@ -14,6 +14,7 @@ pub(super) const STREAM: Stream = Stream {
         incremental: false,
         party: false,
         full_pass_deletes: true,
+        feed: true,
         order: 2,
     },
     object: "price",

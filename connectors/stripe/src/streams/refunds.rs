@@ -14,6 +14,7 @@ pub(super) const STREAM: Stream = Stream {
         incremental: true,
         party: false,
         full_pass_deletes: false,
+        feed: true,
         order: 6,
     },
     object: "refund",

@@ -13,6 +13,7 @@ pub(super) const STREAM: Stream = Stream {
         incremental: false,
         party: false,
         full_pass_deletes: true,
+        feed: true,
         order: 4,
     },
     object: "subscription_schedule",

@@ -15,6 +15,7 @@ pub(super) const STREAM: Stream = Stream {
         incremental: false,
         party: false,
         full_pass_deletes: true,
+        feed: true,
         order: 3,
     },
     object: "subscription",

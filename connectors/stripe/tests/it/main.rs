@@ -4,5 +4,6 @@
 
 mod conformance;
 mod fixtures;
+mod ranges;
 mod reading;
 mod support;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Hourly, config, fill, secrets};
+use crate::support::{config, fill, secrets};
 use connector_sdk::{
     Budget, Clock, Connector, ConnectorError, DynConnector, HttpConfig, Io, Mode, Next, Priority, ReadMode,
     Record, Session, SystemClock,
@@ -39,7 +39,6 @@ async fn read(session: &dyn Session, stream: &str, mode: ReadMode) -> (Vec<Recor
             let page = session.read_page(stream, mode, &partition, cursor.as_ref()).await.unwrap();
             pages += 1;
             records.extend(page.records);
-            waiting.extend(page.split);
             match page.next {
                 Next::More(next) => cursor = Some(next),
                 Next::CaughtUp(_) => break,
@@ -223,43 +222,6 @@ async fn settings_that_cannot_be_right_are_refused() {
 }
 
 #[tokio::test]
-async fn ranges_are_halved_while_they_are_read_and_cost_little_more() {
-    let options = Options { clock: Arc::new(Hourly::new()), ..Options::default() };
-    let sandbox = StripeSandbox::start(options).await.unwrap();
-    for n in 0..400 {
-        sandbox.call("POST", "/v1/customers", &json!({"name": format!("{n}")})).unwrap();
-    }
-    let session = open(&config(&sandbox, 4, 10), sandbox.api_key()).unwrap();
-    let plan = session.plan("customers", ReadMode::Full, SystemClock.now()).await.unwrap();
-    assert_eq!(plan.len(), 4);
-    let mut split = 0;
-    let mut waiting = plan;
-    let mut ids = Vec::new();
-    let mut pages = 0;
-    while let Some(partition) = waiting.pop() {
-        let mut cursor = None;
-        loop {
-            let page =
-                session.read_page("customers", ReadMode::Full, &partition, cursor.as_ref()).await.unwrap();
-            pages += 1;
-            split += page.split.len();
-            ids.extend(page.records.into_iter().map(|r| r.key.id));
-            waiting.extend(page.split);
-            match page.next {
-                Next::More(next) => cursor = Some(next),
-                Next::CaughtUp(_) => break,
-            }
-        }
-    }
-    assert!(split >= 3, "{split}");
-    assert_eq!(ids.len(), 400, "no object is in two ranges");
-    ids.sort();
-    ids.dedup();
-    assert_eq!(ids.len(), 400);
-    assert!(pages <= 2 * 40, "{pages} pages for 40");
-}
-
-#[tokio::test]
 async fn history_is_re_read_with_overlap_and_from_the_configured_start() {
     let sandbox = sandbox().await;
     let now = SystemClock.now().timestamp();
@@ -352,7 +314,8 @@ async fn the_demo_account_reads_and_changes() {
     let mut statuses = std::collections::BTreeMap::new();
     for stream in Connector::spec(&Stripe).streams {
         let (records, _) = read(session.as_ref(), stream.name, ReadMode::Full).await;
-        assert!(!records.is_empty(), "{}", stream.name);
+        // Nobody in the demo pays tax.
+        assert_eq!(records.is_empty(), stream.name == "tax_rates", "{}", stream.name);
         for record in &records {
             Connector::facts(&Stripe, record).unwrap_or_else(|e| panic!("{}: {e}", record.key));
             if stream.name == "subscriptions" {

@@ -98,6 +98,9 @@ pub(crate) fn fill(sandbox: &StripeSandbox) {
         post("/v1/refunds", json!({"charge": charge, "amount": "1"}));
         sandbox.dispute(&charge).unwrap();
     }
+    for n in 0..7 {
+        post("/v1/tax_rates", json!({"display_name": format!("Tax {n}"), "percentage": "19"}));
+    }
     let _ = sandbox.take_events();
 }
 
@@ -153,7 +156,13 @@ fn create(sandbox: &StripeSandbox, stream: &str) -> Option<String> {
             let charge = create(sandbox, "charges")?;
             Some(sandbox.dispute(&charge).unwrap()["id"].as_str().unwrap().to_owned())
         }
-        _ => None,
+        Kind::TaxRates => post("/v1/tax_rates", json!({"percentage": "7"})),
+        Kind::BalanceTransactions => {
+            create(sandbox, "charges")?;
+            sandbox.ids(Kind::BalanceTransactions).into_iter().next()
+        }
+        Kind::Events => None,
+        other => panic!("{} is no stream", other.path()),
     }
 }
 

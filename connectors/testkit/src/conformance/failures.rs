@@ -6,7 +6,7 @@ use std::time::Duration;
 use connector_sdk::{Clock, ConnectorError, DynConnector, Next, ReadMode, Session, SystemClock};
 use secrecy::ExposeSecret;
 
-use super::{Provider, fail, ok, open, open_with, read_all};
+use super::{Provider, fail, ok, open, open_with, read_all, take_split};
 use crate::sandbox::faults::{Fault, FaultRule};
 
 const QUICK: Duration = Duration::from_millis(150);
@@ -152,10 +152,9 @@ pub async fn reading_goes_on_after_a_failure<P: Provider>(connector: &dyn DynCon
                 failed += usize::from(broken.is_err());
                 provider.faults().clear();
                 let page = session.read_page(stream.name, ReadMode::Full, &partition, cursor.as_ref()).await;
-                let page = ok(page, stream.name);
+                let mut page = ok(page, stream.name);
                 seen.extend(page.records.iter().map(|r| r.key.id.clone()));
-                waiting.extend(page.split.into_iter().map(|p| (p, None)));
-                match page.next {
+                match take_split(&mut page, &mut waiting) {
                     Next::More(next) => cursor = Some(next),
                     Next::CaughtUp(_) => break,
                 }

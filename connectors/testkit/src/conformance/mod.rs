@@ -6,6 +6,7 @@
 
 pub mod contract;
 pub mod failures;
+pub mod feed;
 pub mod reading;
 pub mod webhooks;
 
@@ -187,8 +188,7 @@ pub async fn read_all(
         loop {
             assert!(out.pages < PAGES, "{stream}: the read does not end");
             let mut page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
-            waiting.extend(std::mem::take(&mut page.split).into_iter().map(|p| (p, None)));
-            let next = page.next.clone();
+            let next = take_split(&mut page, &mut waiting);
             out.take(stream, page);
             match next {
                 Next::More(next) => {
@@ -219,8 +219,7 @@ pub(crate) async fn read_on(
         loop {
             assert!(out.pages < PAGES, "{stream}: the read does not end");
             let mut page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
-            waiting.extend(std::mem::take(&mut page.split).into_iter().map(|p| (p, None)));
-            let next = page.next.clone();
+            let next = take_split(&mut page, &mut waiting);
             out.take(stream, page);
             match next {
                 Next::More(next) => cursor = Some(next),
@@ -232,6 +231,17 @@ pub(crate) async fn read_on(
         }
     }
     Ok(out)
+}
+
+/// Takes the page's offer to be divided, if it makes one; how this partition goes on.
+pub(crate) fn take_split(page: &mut Page, waiting: &mut Vec<(Partition, Option<Cursor>)>) -> Next {
+    match page.split.take() {
+        Some(split) => {
+            waiting.extend(split.partitions.into_iter().map(|p| (p, None)));
+            Next::More(split.rest)
+        }
+        None => page.next.clone(),
+    }
 }
 
 /// Makes a test of each rule. The connector is an expression, the provider a type.
@@ -263,6 +273,10 @@ macro_rules! conformance {
             failures::reading_goes_on_after_a_failure
             failures::an_undecodable_item_is_set_aside
             failures::no_error_holds_a_secret
+            feed::what_changes_is_named_once
+            feed::following_resumes_from_every_cursor
+            feed::a_place_that_is_none_is_refused
+            feed::a_missing_permission_is_named
             webhooks::good_deliveries_are_taken
             webhooks::bad_deliveries_are_refused
             webhooks::old_and_future_deliveries_are_refused

@@ -6,7 +6,7 @@ use std::time::Duration;
 use connector_sdk::{Clock, ConnectorError, Cursor, DynConnector, Next, ReadMode, RecordKey, SystemClock};
 use serde_json::Value;
 
-use super::{Provider, fail, io, ok, open, read_all, read_on};
+use super::{Provider, fail, io, ok, open, read_all, read_on, take_split};
 
 /// Every stream gives exactly what is there, in whole records under its own name.
 pub async fn every_stream_is_read_completely<P: Provider>(connector: &dyn DynConnector) {
@@ -60,15 +60,15 @@ pub async fn reading_resumes_from_every_cursor<P: Provider>(connector: &dyn DynC
             .ids();
             loop {
                 let page = session.read_page(stream.name, ReadMode::Full, partition, cursor.as_ref()).await;
-                let page = ok(page, stream.name);
+                let mut page = ok(page, stream.name);
                 before.extend(page.records.iter().map(|r| r.key.id.clone()));
-                let mut split = BTreeSet::new();
-                for part in &page.split {
+                let mut parts = Vec::new();
+                let next = take_split(&mut page, &mut parts);
+                for (part, _) in &parts {
                     let rest = read_on(session.as_ref(), stream.name, ReadMode::Full, part, None).await;
-                    split.extend(ok(rest, stream.name).ids());
+                    before.extend(ok(rest, stream.name).ids());
                 }
-                before.extend(split);
-                let Next::More(next) = page.next else { break };
+                let Next::More(next) = next else { break };
                 let fresh = open(connector, &provider);
                 let rest =
                     read_on(fresh.as_ref(), stream.name, ReadMode::Full, partition, Some(next.clone())).await;
@@ -175,10 +175,7 @@ pub async fn objects_deleted_while_reading_hide_no_other<P: Provider>(connector:
                         deleted.insert(id.clone());
                     }
                 }
-                for part in page.split {
-                    let rest = read_on(session.as_ref(), stream.name, ReadMode::Full, &part, None).await;
-                    seen.extend(ok(rest, stream.name).ids());
-                }
+                // An offer to be divided that is not taken changes nothing.
                 let rest =
                     read_on(session.as_ref(), stream.name, ReadMode::Full, &partition, Some(next)).await;
                 seen.extend(ok(rest, stream.name).ids());
@@ -202,11 +199,11 @@ pub async fn objects_added_while_reading_hide_no_other<P: Provider>(connector: &
         while let Some((partition, mut cursor)) = waiting.pop() {
             loop {
                 let page = session.read_page(stream.name, ReadMode::Full, &partition, cursor.as_ref()).await;
-                let page = ok(page, stream.name);
+                let mut page = ok(page, stream.name);
                 seen.extend(page.records.iter().map(|r| r.key.id.clone()));
-                waiting.extend(page.split.into_iter().map(|p| (p, None)));
+                let next = take_split(&mut page, &mut waiting);
                 let _ = provider.create(stream.name);
-                match page.next {
+                match next {
                     Next::More(next) => cursor = Some(next),
                     Next::CaughtUp(_) => break,
                 }

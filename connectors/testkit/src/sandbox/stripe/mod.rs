@@ -10,6 +10,7 @@
 //! [`StripeSandbox::bill`] says so; a payment that Stripe would finish later is finished at once; and a customer
 //! who has nothing to pay with pays well, so that a test needs no card.
 
+mod balance;
 mod billing;
 mod cards;
 mod catalog;
@@ -106,6 +107,9 @@ struct Inner {
     not_offered: Mutex<HashSet<String>>,
     revoked: Mutex<bool>,
     refuses_expansion: Mutex<bool>,
+    ignores_ranges: Mutex<bool>,
+    /// Calls being answered now, and the most of them so far.
+    at_once: Mutex<(usize, usize)>,
     wake: Notify,
 }
 
@@ -194,6 +198,8 @@ impl StripeSandbox {
             not_offered: Mutex::default(),
             revoked: Mutex::default(),
             refuses_expansion: Mutex::default(),
+            ignores_ranges: Mutex::default(),
+            at_once: Mutex::default(),
             wake: Notify::new(),
         });
         let mut tasks = vec![tokio::spawn(server::serve(listener, Arc::clone(&inner)))];
@@ -383,8 +389,15 @@ impl StripeSandbox {
         lock(&self.inner.counts).clone()
     }
 
+    /// The most calls that were answered at the same time.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.inner.at_once).1
+    }
+
     /// Forgets the counts.
     pub fn reset_calls(&self) {
+        lock(&self.inner.at_once).1 = 0;
         lock(&self.inner.counts).clear();
     }
 
@@ -417,6 +430,11 @@ impl StripeSandbox {
     /// Refuses every `expand[]` from now on, as imitations of Stripe do.
     pub fn refuse_expansion(&self) {
         *lock(&self.inner.refuses_expansion) = true;
+    }
+
+    /// Lists from now on as if `created[…]` were not there, as imitations of Stripe do.
+    pub fn ignore_ranges(&self) {
+        *lock(&self.inner.ignores_ranges) = true;
     }
 
     // --- webhooks

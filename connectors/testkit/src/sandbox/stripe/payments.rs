@@ -317,6 +317,9 @@ impl Ctx<'_> {
         if debit.manual {
             doc["captured"] = json!(false);
             doc["amount_captured"] = json!(0);
+        } else {
+            let amount = doc["amount_captured"].as_i64().unwrap_or(0);
+            doc["balance_transaction"] = self.book("charge", &id, amount, &doc["currency"]);
         }
         Ok(self.put(Kind::Charges, doc, Some("charge.succeeded")))
     }
@@ -334,7 +337,8 @@ impl Ctx<'_> {
         if amount <= 0 || amount > whole {
             return Err(Refusal::invalid("amount", "This value must be within what was authorised."));
         }
-        self.change(Kind::Charges, id, "charge.captured", |_, doc| {
+        self.change(Kind::Charges, id, "charge.captured", |cx, doc| {
+            doc["balance_transaction"] = cx.book("charge", id, amount, &doc["currency"]);
             doc["captured"] = json!(true);
             doc["amount_captured"] = json!(amount);
             Ok(())
@@ -390,6 +394,7 @@ impl Ctx<'_> {
         if outcome == Outcome::RefundWaits {
             refund["status"] = json!("pending");
         }
+        refund["balance_transaction"] = self.book("refund", &id, -amount, &refund["currency"]);
         self.put(Kind::Refunds, refund, Some("refund.created"));
         self.move_refunded(charge, amount, "charge.refunded")?;
         let updated = ["refund.updated", "charge.refund.updated"];
@@ -399,7 +404,9 @@ impl Ctx<'_> {
                 Ok(())
             }),
             Outcome::RefundFails => {
-                self.change_as(Kind::Refunds, &id, &["refund.updated", "refund.failed"], |_, doc| {
+                self.change_as(Kind::Refunds, &id, &["refund.updated", "refund.failed"], |cx, doc| {
+                    let back = cx.book("refund_failure", &id, amount, &doc["currency"]);
+                    doc["failure_balance_transaction"] = back;
                     doc["status"] = json!("failed");
                     doc["failure_reason"] = json!("expired_or_canceled_card");
                     Ok(())
@@ -436,6 +443,8 @@ impl Ctx<'_> {
             dispute["status"] = json!("warning_needs_response");
             dispute["is_charge_refundable"] = json!(true);
             dispute["payment_method_details"]["card"]["case_type"] = json!("inquiry");
+        } else {
+            dispute["balance_transactions"] = json!([self.withdraw(&dispute)]);
         }
         let dispute = self.put(Kind::Disputes, dispute, Some("charge.dispute.created"));
         self.change(Kind::Charges, charge, "charge.updated", |_, doc| {
@@ -484,8 +493,14 @@ impl Ctx<'_> {
         if matches!(doc["status"].as_str(), Some("won" | "lost" | "warning_closed")) {
             return Err(Refusal::bad("This dispute is already closed."));
         }
-        let shown = self.change(Kind::Disputes, id, "charge.dispute.closed", |_, doc| {
+        let shown = self.change(Kind::Disputes, id, "charge.dispute.closed", |cx, doc| {
             doc["status"] = json!(status);
+            if status == "won" {
+                let back = cx.reinstate(doc);
+                if let Some(all) = doc["balance_transactions"].as_array_mut() {
+                    all.push(back);
+                }
+            }
             Ok(())
         })?;
         if status == "won" {

@@ -32,6 +32,8 @@ impl Refusal {
         let word = match kind {
             Kind::Schedules => "subscription schedule",
             Kind::PaymentMethods => "PaymentMethod",
+            Kind::TaxRates => "tax rate",
+            Kind::BalanceTransactions => "balance transaction",
             other => other.object(),
         };
         Self {
@@ -92,6 +94,8 @@ fn filters_of(kind: Kind) -> &'static [&'static str] {
         Kind::PaymentMethods => &["customer", "type"],
         Kind::InvoiceItems => &["customer", "invoice"],
         Kind::PromotionCodes => &["active", "code"],
+        Kind::TaxRates => &["active", "inclusive"],
+        Kind::BalanceTransactions => &["currency", "source", "type"],
         Kind::Events => &["type", "types"],
     }
 }

@@ -32,7 +32,7 @@ fn expandable(kind: Kind) -> &'static [&'static str] {
         Kind::PaymentMethods => &["customer"],
         Kind::InvoiceItems => &["customer", "invoice"],
         Kind::PromotionCodes => &["promotion.coupon"],
-        Kind::Events => &[],
+        Kind::TaxRates | Kind::BalanceTransactions | Kind::Events => &[],
     }
 }
 
@@ -125,7 +125,7 @@ pub(super) fn value(store: &Store, kind: Kind, doc: &Value, expand: &[String]) -
             reference(store, map, "customer", Kind::Customers, asked("customer"));
             reference(store, map, "subscription", Kind::Subscriptions, asked("subscription"));
         }
-        Kind::Events => {}
+        Kind::TaxRates | Kind::BalanceTransactions | Kind::Events => {}
     }
     out
 }

@@ -20,6 +20,9 @@ use crate::sandbox::faults::Fault;
 /// Bodies of writes are forms; none is larger.
 const LARGEST_FORM: usize = 1024 * 1024;
 
+/// Stripe keeps an event for 30 days.
+const EVENTS_KEPT: i64 = 30 * 86_400;
+
 pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
     let app = Router::new().fallback(handle).with_state(inner);
     // Small answers must not wait for the acknowledgement of the ones before.
@@ -34,9 +37,13 @@ pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
 }
 
 async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Response, Infallible> {
+    let _answering = Answering::begin(&inner);
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let query = form::pairs(parts.uri.query().unwrap_or_default());
+    let mut query = form::pairs(parts.uri.query().unwrap_or_default());
+    if *lock(&inner.ignores_ranges) {
+        query.retain(|(name, _)| !name.starts_with("created"));
+    }
     let body = axum::body::to_bytes(body, LARGEST_FORM).await.unwrap_or_default();
     let operation = operation(&parts.method, &path);
     *lock(&inner.counts).entry(operation.clone()).or_default() += 1;
@@ -66,6 +73,25 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Res
 /// The segments below `/v1`.
 pub(super) fn segments_of(path: &str) -> Vec<&str> {
     path.strip_prefix("/v1/").unwrap_or(path).split('/').collect()
+}
+
+/// A call that is being answered.
+struct Answering(Arc<Inner>);
+
+impl Answering {
+    fn begin(inner: &Arc<Inner>) -> Self {
+        let mut at_once = lock(&inner.at_once);
+        at_once.0 += 1;
+        at_once.1 = at_once.1.max(at_once.0);
+        drop(at_once);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        lock(&self.0.at_once).0 -= 1;
+    }
 }
 
 /// `GET /v1/customers/:id`
@@ -122,7 +148,10 @@ fn answer(
     {
         return Err(Refusal::invalid("expand", format!("This property cannot be expanded ({path}).")));
     }
-    let store = lock(&inner.store);
+    let mut store = lock(&inner.store);
+    if first == Kind::Events.path() {
+        store.of_mut(Kind::Events).forget_before(inner.options.clock.now().timestamp() - EVENTS_KEPT);
+    }
     match segments.as_slice() {
         ["account"] => {
             let options = &inner.options;

@@ -36,12 +36,16 @@ pub enum Kind {
     InvoiceItems,
     /// `promotion_codes`
     PromotionCodes,
+    /// `tax_rates`
+    TaxRates,
+    /// `balance_transactions`
+    BalanceTransactions,
     /// `events`
     Events,
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 15] = [
+pub const KINDS: [Kind; 17] = [
     Kind::Customers,
     Kind::Products,
     Kind::Prices,
@@ -56,6 +60,8 @@ pub const KINDS: [Kind; 15] = [
     Kind::PaymentMethods,
     Kind::InvoiceItems,
     Kind::PromotionCodes,
+    Kind::TaxRates,
+    Kind::BalanceTransactions,
     Kind::Events,
 ];
 
@@ -78,6 +84,8 @@ impl Kind {
             Self::PaymentMethods => "payment_methods",
             Self::InvoiceItems => "invoiceitems",
             Self::PromotionCodes => "promotion_codes",
+            Self::TaxRates => "tax_rates",
+            Self::BalanceTransactions => "balance_transactions",
             Self::Events => "events",
         }
     }
@@ -110,6 +118,8 @@ impl Kind {
             Self::PaymentMethods => "pm",
             Self::InvoiceItems => "ii",
             Self::PromotionCodes => "promo",
+            Self::TaxRates => "txr",
+            Self::BalanceTransactions => "txn",
             Self::Events => "evt",
         }
     }
@@ -129,6 +139,8 @@ impl Kind {
             Self::PaymentMethods => "rak_payment_method_read",
             Self::Charges | Self::Refunds => "rak_charge_read",
             Self::Disputes => "rak_dispute_read",
+            Self::TaxRates => "rak_tax_rate_read",
+            Self::BalanceTransactions => "rak_balance_read",
             Self::Events => "rak_event_read",
         }
     }
@@ -221,6 +233,16 @@ impl Collection {
             self.deleted.insert(id.to_owned(), object);
         }
         true
+    }
+
+    /// Forgets what was created before, without a trace.
+    pub(super) fn forget_before(&mut self, created: i64) {
+        while let Some(first) = self.by_place.first_entry() {
+            if first.key().0 >= created {
+                break;
+            }
+            self.places.remove(&first.remove().id);
+        }
     }
 
     pub(super) fn len(&self) -> usize {

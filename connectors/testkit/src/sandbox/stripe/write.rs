@@ -146,6 +146,11 @@ impl Ctx<'_> {
             ("POST", ["plans"]) => self.create_plan(form),
             ("POST", ["plans", id]) => self.update_plan(id, form),
             ("DELETE", ["plans", id]) => self.delete_plan(id),
+            ("POST", ["tax_rates"]) => self.create_tax_rate(form),
+            ("POST", ["tax_rates", id]) => self.change(Kind::TaxRates, id, "tax_rate.updated", |_, doc| {
+                set(doc, form, &["display_name", "description"], &[], &["active"]);
+                Ok(())
+            }),
             ("POST", ["coupons"]) => self.create_coupon(form),
             ("POST", ["coupons", id]) => self.change(Kind::Coupons, id, "coupon.updated", |_, doc| {
                 set(doc, form, &["name"], &[], &[]);
