@@ -41,7 +41,12 @@ pub fn builder(
         .signal(signal.clone())
         .register(Arc::new(RunHandler::new(store.clone(), providers.clone(), clock.clone(), limits)))
         .register(Arc::new(ScheduledHandler::new(store.clone(), providers.clone(), clock.clone())))
-        .register(Arc::new(ProcessHandler::new(store.clone(), providers.clone(), clock.clone())))
+        .register(Arc::new(ProcessHandler::new(
+            store.clone(),
+            providers.clone(),
+            clock.clone(),
+            settings.include_test_clocks,
+        )))
         .register(Arc::new(Recompute::new(store.clone(), providers.clone(), settings.clone())))
         .scan(Arc::new(StalledInboxes { store: store.clone() }))
         .scan(Arc::new(DirtyOrgs { store: store.clone() }))

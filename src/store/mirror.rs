@@ -93,6 +93,10 @@ pub struct DeliveryDone {
     pub state: &'static str,
     /// Why.
     pub error: Option<String>,
+    /// The records that it named.
+    pub touched: Vec<RecordKey>,
+    /// The party that it was about.
+    pub party: Option<RecordKey>,
 }
 
 /// Everything that one page, or one batch of touched records, changes: committed whole.

@@ -10,6 +10,7 @@ mod billing_rules;
 mod crash;
 mod faults;
 mod flow;
+mod hooks;
 mod http_base;
 mod jobs;
 mod localstripe;

@@ -12,9 +12,13 @@ use connector_sdk::{Event, RawRequest, RecordKey, SignatureError, Timestamp, Web
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::streams;
+
 const HEADER: &str = "stripe-signature";
 /// More `v1` signatures than secrets can be valid at once are noise that costs time to compare.
 const MOST_SIGNATURES: usize = 16;
+/// How the types of the test clocks' own events begin.
+const CLOCKS: &str = "test_helpers.test_clock.";
 
 /// The event types that change something here; what an endpoint at Stripe is registered for.
 pub(crate) const EVENTS: &[&str] = &[
@@ -31,10 +35,15 @@ pub(crate) const EVENTS: &[&str] = &[
     "charge.refunded",
     "charge.succeeded",
     "charge.updated",
+    "checkout.session.async_payment_failed",
+    "checkout.session.async_payment_succeeded",
     "checkout.session.completed",
     "coupon.created",
     "coupon.deleted",
     "coupon.updated",
+    "credit_note.created",
+    "credit_note.updated",
+    "credit_note.voided",
     "customer.created",
     "customer.deleted",
     "customer.discount.created",
@@ -76,6 +85,8 @@ pub(crate) const EVENTS: &[&str] = &[
     "product.created",
     "product.deleted",
     "product.updated",
+    "promotion_code.created",
+    "promotion_code.updated",
     "refund.created",
     "refund.failed",
     "refund.updated",
@@ -86,6 +97,8 @@ pub(crate) const EVENTS: &[&str] = &[
     "subscription_schedule.expiring",
     "subscription_schedule.released",
     "subscription_schedule.updated",
+    "tax_rate.created",
+    "tax_rate.updated",
 ];
 
 /// The webhook side of the connector.
@@ -174,9 +187,19 @@ impl WebhookSource for Webhooks {
             created: created(body.get("created")),
             touches: named.touches,
             tombstones: named.tombstones,
+            simulated: test_clock(bare, object),
             known,
         }])
     }
+}
+
+/// The test clock that an event is of, or that its object lives on.
+fn test_clock(kind: &str, object: &Value) -> Option<String> {
+    let clock = match kind.starts_with(CLOCKS) {
+        true => id_of(object.get("id")).or(Some("unnamed")),
+        false => id_of(object.get("test_clock")),
+    };
+    clock.map(str::to_owned)
 }
 
 /// Whole seconds in an event, RFC 3339 in a thin one.
@@ -202,8 +225,9 @@ struct Named {
 }
 
 impl Named {
+    /// Names an object, where its stream is one that is read.
     fn touch(&mut self, stream: &str, id: Option<&str>) {
-        if let Some(id) = id {
+        if let Some(id) = id.filter(|_| streams::ALL.iter().any(|s| s.spec.name == stream)) {
             let key = RecordKey::new(stream, id);
             if !self.touches.contains(&key) {
                 self.touches.push(key);
@@ -244,6 +268,19 @@ impl Named {
             ("price" | "plan", _) => self.touch("prices", id),
             ("coupon", "deleted") => self.gone("coupons", id),
             ("coupon", _) => self.touch("coupons", id),
+            // A code leads to a coupon; what it has given away shows on customers and subscriptions.
+            ("promotion_code", _) => {
+                self.touch("promotion_codes", id);
+                let promotion = object.get("promotion").filter(|_| !thin);
+                self.touch("coupons", promotion.and_then(|p| id_of(p.get("coupon"))));
+                self.touch("coupons", member("coupon"));
+            }
+            ("tax_rate", _) => self.touch("tax_rates", id),
+            // What a credit note takes off is counted on its invoice.
+            ("credit_note", _) => {
+                self.touch("invoices", member("invoice"));
+                self.touch("customers", member("customer"));
+            }
             // A preview: it has no id and changes nothing.
             ("invoice", "upcoming" | "will_be_due") => {}
             ("invoice", "deleted") => self.gone("invoices", id),
@@ -296,6 +333,8 @@ impl Named {
                     self.touch("charges", id_of(Some(charge)));
                 }
             }
+            // The ledger (balance transactions) follows charges, refunds and disputes days later and is read by
+            // the page; what is available or paid out is nobody's field.
             ("checkout.session", _) => {
                 self.touch("customers", member("customer"));
                 self.touch("subscriptions", member("subscription"));
@@ -306,6 +345,8 @@ impl Named {
                 self.touch("subscriptions", member("subscription"));
                 self.touch("subscriptions", member("released_subscription"));
             }
+            // Known, and never applied: see `Event::simulated`.
+            ("test_helpers.test_clock", _) => {}
             _ => return false,
         }
         true

@@ -63,8 +63,13 @@ async fn the_commit_that_applies_a_delivery_finishes_it_once(store: &dyn Store) 
     let pending = store.load_pending_deliveries(&org(), &con(), 10).await.unwrap();
     let done = |state, error: Option<&str>| {
         let mut one = commit(5, vec![]);
-        one.deliveries =
-            vec![DeliveryDone { id: pending[0].id.clone(), state, error: error.map(str::to_owned) }];
+        one.deliveries = vec![DeliveryDone {
+            id: pending[0].id.clone(),
+            state,
+            error: error.map(str::to_owned),
+            touched: vec![key("customers/1"), key("charges/2")],
+            party: Some(key("customers/1")),
+        }];
         one
     };
     ingest(store, done("applied", None)).await;

@@ -1,0 +1,4 @@
+//! Webhooks beyond the ordinary way: bursts, what is set aside, replays, registered endpoints; audits of the mirror.
+
+mod bursts;
+mod events;
