@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::output::ColorChoice;
 use super::{
     companies, completions, config, connect, connections, connectors, derive, doctor, jobs, keys, migrate,
-    render, runs, serve, sync, worker,
+    render, runs, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -98,6 +98,10 @@ pub enum Command {
     ///
     /// Without a subcommand: the latest.
     Runs(runs::Args),
+    /// Deliveries of webhooks, and the endpoint that they come through
+    ///
+    /// Without a subcommand: the latest.
+    Webhooks(webhooks::Args),
     /// Companies, and who of a provider's customers is which
     ///
     /// Without a subcommand: the list.
@@ -232,6 +236,11 @@ mod tests {
             "halo-sync keys create --name x",
             "halo-sync serve --demo --no-worker",
             "halo-sync version -v -q",
+            "halo-sync webhooks replay",
+            "halo-sync webhooks replay --connection stripe",
+            "halo-sync webhooks replay evt_1 --since 24h",
+            "halo-sync webhooks list --since yesterday",
+            "halo-sync webhooks register",
         ];
         for line in bad {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
@@ -250,6 +259,13 @@ mod tests {
             "halo-sync jobs retry --failed",
             "halo-sync companies link cus_1 acme --connection stripe",
             "halo-sync migrate",
+            "halo-sync webhooks",
+            "halo-sync webhooks list --type invoice.* --state failed --company acme --since 7d --until 2026-11-22",
+            "halo-sync webhooks replay evt_1 dlv_2 --detach",
+            "halo-sync webhooks replay --company acme",
+            "halo-sync webhooks replay --connection stripe --since 24h --state failed",
+            "halo-sync webhooks show evt_1 --body",
+            "halo-sync webhooks register stripe --url https://halo.example.com",
         ];
         for line in good {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

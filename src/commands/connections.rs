@@ -83,10 +83,16 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let answer = host.execute(request).await?;
     app.out.one(&answer, |answer| {
         let missing = answer["account"]["missing"].as_array().map_or(0, Vec::len);
-        match missing {
+        let mut lines = vec![match missing {
             0 => done.to_owned(),
             n => format!("{done}; {n} permissions are missing: {}", answer["account"]["missing"]),
+        }];
+        for fault in answer["endpoint"]["faults"].as_array().into_iter().flatten() {
+            for part in ["message", "hint"] {
+                lines.push(format!("webhooks  {}", fault[part].as_str().unwrap_or_default()));
+            }
         }
+        lines.join("\n")
     })
 }
 
@@ -138,8 +144,9 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         .into_iter()
         .filter(|s| s.connection_id.as_ref() == Some(&connection.id))
         .collect();
+    let endpoint = host.store().find_endpoint(&host.org, &connection.id).await?;
     let webhook = format!("{}{}", host.webhook_base(), webhook_path(&connection));
-    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook });
+    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook, "endpoint": endpoint });
     app.out.one(&answer, |_| {
         let mut lines = vec![
             format!(
@@ -153,6 +160,14 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
             format!("mode      {}", if connection.mode == Mode::Test { "TEST" } else { "live" }),
             format!("webhooks  {webhook}"),
         ];
+        if let Some(endpoint) = &endpoint {
+            let id = endpoint.endpoint_id.as_deref().unwrap_or("none");
+            let well = if endpoint.faults.is_empty() { "well" } else { "not well" };
+            lines.push(format!("endpoint  {id}, {well} at {}", moment(endpoint.checked_at)));
+            lines.extend(
+                endpoint.faults.iter().map(|f| format!("          {}\n          {}", f.message, f.hint)),
+            );
+        }
         lines.extend(connection.status_reason.iter().map(|why| format!("why       {why}")));
         for count in &counts {
             let fresh = count.caught_up_at.map_or_else(|| "never read to its end".to_owned(), moment);
@@ -188,5 +203,14 @@ async fn remove(app: &App, host: &Host, name: String, confirm: Option<String>) -
     }
     let answer: Value =
         host.execute(Request::RemoveConnection { connection: connection.id.0.clone() }).await?;
-    app.out.one(&answer, |_| format!("removed {} and {records} records", connection.name))
+    app.out.one(&answer, |_| format!("removed {} and {records} records", connection.name))?;
+    if answer["endpoint"]["removed"] == false {
+        let text = |name: &str| answer["endpoint"][name].as_str().unwrap_or_default().to_owned();
+        app.out.warn(&format!(
+            "endpoint {} is still at the provider ({}): delete it there, or it goes on sending",
+            text("id"),
+            text("why")
+        ));
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use super::cli::Command;
 use super::{
     App, CommandError, ExitCode, companies, completions, config, connect, connections, connectors, derive,
-    doctor, jobs, keys, migrate, render, runs, serve, sync, version, worker,
+    doctor, jobs, keys, migrate, render, runs, serve, sync, version, webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -25,6 +25,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Migrate(args) => migrate::run(app, args).await?,
         Command::Serve(args) => return serve::run(app, args).await,
         Command::Worker(args) => return worker::run(app, args).await,
+        Command::Webhooks(args) => return webhooks::run(app, args).await,
         Command::Sync(args) => return sync::run(app, args).await,
         Command::Doctor(args) => return doctor::run(app, args).await,
     }

@@ -268,5 +268,11 @@ fn services(app: &App, loaded: &Loaded, store: Arc<dyn Store>) -> Result<Service
             template(RunKind::Incremental, &sync.incremental_schedule),
             template(RunKind::FullResync, &sync.full_schedule),
         ]),
+        public_url: loaded
+            .config
+            .server
+            .public_url
+            .as_deref()
+            .map(|url| url.trim_end_matches('/').to_owned()),
     })
 }

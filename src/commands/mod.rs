@@ -30,6 +30,8 @@ pub mod runs;
 pub mod serve;
 pub mod sync;
 pub mod version;
+pub mod webhooks;
+mod when;
 pub mod worker;
 
 pub use app::{App, Invocation};

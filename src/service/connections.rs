@@ -12,6 +12,7 @@ use crate::store::settings::SealedSecret;
 use crate::sync::SyncError;
 use crate::sync::providers::{ConnectionSettings, WEBHOOK_SECRET};
 use crate::sync::start::{RunRequest, SCHEDULED_JOB, Started, start_run};
+use crate::webhooks::endpoint::{Endpoints, RegisterError};
 use crate::webhooks::process::process_job;
 
 /// How long a replaced webhook secret is still accepted: the provider may sign with it for as long.
@@ -168,7 +169,8 @@ impl Services {
                 connection.updated_at = now;
                 self.store.update_connection(&connection).await?;
                 self.store.push_jobs(vec![process_job(org, &connection.id, now)]).await?;
-                Ok(json!({ "connection": connection, "account": account }))
+                let endpoint = self.endpoints().inspect(&connection, &*session).await?;
+                Ok(json!({ "connection": connection, "account": account, "endpoint": endpoint }))
             }
             Err(error) => {
                 let failure = Failure::from(error);
@@ -201,8 +203,50 @@ impl Services {
 
     pub(super) async fn remove_connection(&self, org: &OrgId, name: &str) -> Result<Value, Failure> {
         let connection = self.connection(org, name).await?;
+        // Credentials that were revoked, or a provider that is down, do not keep a connection alive.
+        let endpoint = match self.endpoints().remove(&connection).await {
+            Ok(removed) => removed.map(|id| json!({ "id": id, "removed": true })),
+            Err(error) => self
+                .endpoints()
+                .made_by_us(&connection)
+                .await?
+                .map(|id| json!({ "id": id, "removed": false, "why": error.to_string() })),
+        };
         let records = self.store.delete_connection(org, &connection.id, self.clock.now()).await?;
-        Ok(json!({ "connection": connection.id, "removed_records": records }))
+        Ok(json!({ "connection": connection.id, "removed_records": records, "endpoint": endpoint }))
+    }
+
+    pub(super) fn endpoints(&self) -> Endpoints {
+        let (store, providers) = (self.store.clone(), self.providers.clone());
+        Endpoints::new(store, providers, self.clock.clone(), self.public_url.clone())
+    }
+
+    pub(super) async fn register_webhook(
+        &self,
+        org: &OrgId,
+        name: &str,
+        public_url: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let connection = self.connection(org, name).await?;
+        let (did, endpoint) = self.endpoints().register(&connection, public_url).await.map_err(|error| {
+            let message = error.to_string();
+            let again = format!("halo-sync webhooks register {}", connection.name);
+            match error {
+                RegisterError::NotOffered(_) => Failure::invalid("not_offered", message),
+                RegisterError::NoPublicUrl => Failure::new(FailureKind::Setup, "no_public_url", message)
+                    .hint(format!("Set server.public_url, or give it once: {again} --url https://…")),
+                RegisterError::NotHttps(_) => {
+                    Failure::invalid("not_https", message).hint(format!("{again} --url https://…"))
+                }
+                RegisterError::Foreign(id) => Failure::invalid("endpoint_exists", message).hint(format!(
+                    "Delete endpoint {id} at the provider and run this again, or give its secret: halo-sync \
+                     connect {} --name {} --api-key-file FILE --webhook-secret-file FILE",
+                    connection.connector, connection.name
+                )),
+                RegisterError::Sync(error) => error.into(),
+            }
+        })?;
+        Ok(json!({ "did": did, "endpoint": endpoint }))
     }
 
     pub(super) async fn sync(
@@ -266,7 +310,4 @@ fn apply_account(connection: &mut Connection, account: &Account) {
     connection.limits = json!({ "missing": account.missing, "not_offered": account.not_offered });
 }
 
-/// Where the provider sends this connection's webhooks.
-pub fn webhook_path(connection: &Connection) -> String {
-    format!("/api/integrations/{}/webhook/{}", connection.connector, connection.id)
-}
+pub use crate::webhooks::endpoint::webhook_path;

@@ -6,6 +6,7 @@
 
 mod companies;
 pub mod connections;
+pub mod deliveries;
 mod failure;
 pub mod keys;
 
@@ -16,6 +17,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use deliveries::Deliveries;
 pub use failure::{Failure, FailureKind};
 
 use crate::domain::connections::KeyClass;
@@ -58,6 +60,18 @@ pub enum Request {
         full: bool,
         /// Streams; empty for all.
         streams: Vec<String>,
+    },
+    /// Has deliveries processed again.
+    ReplayDeliveries {
+        /// Which.
+        deliveries: Deliveries,
+    },
+    /// Makes the connection's webhook endpoint at the provider, or puts the one there is right.
+    RegisterWebhook {
+        /// Id or name.
+        connection: String,
+        /// How the world reaches us; nothing for the configured address.
+        public_url: Option<String>,
     },
     /// Links a party by hand, or (without a company) says that it is nobody's.
     Link {
@@ -145,6 +159,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Schedules that a new connection gets.
     pub schedules: Arc<Vec<ScheduleTemplate>>,
+    /// How the world reaches this installation, without a trailing slash, where that is set.
+    pub public_url: Option<String>,
 }
 
 /// A schedule that every new connection gets.
@@ -169,6 +185,10 @@ impl Services {
             Request::ResumeConnection { connection } => self.pause_connection(org, &connection, false).await,
             Request::RemoveConnection { connection } => self.remove_connection(org, &connection).await,
             Request::Sync { connection, full, streams } => self.sync(org, &connection, full, streams).await,
+            Request::ReplayDeliveries { deliveries } => self.replay(org, deliveries).await,
+            Request::RegisterWebhook { connection, public_url } => {
+                self.register_webhook(org, &connection, public_url.as_deref()).await
+            }
             Request::Link { connection, party, company } => {
                 self.link(org, &connection, &party, company.as_deref()).await
             }

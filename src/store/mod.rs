@@ -63,6 +63,7 @@ pub mod settings;
 mod signal;
 pub mod sqlite;
 mod traits;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ pub use mirror::MirrorStore;
 pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
+pub use watch::WatchStore;
 
 /// Result of a unit of work.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -86,7 +88,15 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Everything that is kept.
 #[async_trait::async_trait]
 pub trait Store:
-    IdentityStore + MirrorStore + InboxStore + JobStore + DerivationStore + SettingsStore + Send + Sync
+    IdentityStore
+    + MirrorStore
+    + InboxStore
+    + JobStore
+    + DerivationStore
+    + SettingsStore
+    + WatchStore
+    + Send
+    + Sync
 {
     /// `sqlite` or `postgres`, for people.
     fn engine(&self) -> &'static str;

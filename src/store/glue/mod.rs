@@ -11,6 +11,7 @@ mod derivations;
 mod inbox;
 mod mirror;
 mod settings;
+mod watch;
 
 #[async_trait]
 impl Store for Engine {

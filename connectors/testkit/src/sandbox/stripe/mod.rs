@@ -7,6 +7,7 @@
 mod demo;
 mod events;
 mod form;
+mod hooks;
 mod read;
 mod render;
 mod seed;
@@ -32,6 +33,7 @@ pub use store::{KINDS, Kind};
 
 use super::faults::Faults;
 use events::Outbox;
+use hooks::Hooks;
 use read::Refusal;
 use store::Store;
 use write::Ctx;
@@ -80,6 +82,7 @@ struct Inner {
     created: i64,
     store: Mutex<Store>,
     outbox: Mutex<Outbox>,
+    hooks: Mutex<Hooks>,
     faults: Faults,
     counts: Mutex<BTreeMap<String, u64>>,
     /// Calls without a pinned version, or with another one than [`API_VERSION`].
@@ -169,6 +172,7 @@ impl StripeSandbox {
             created: now - 3 * 365 * 86_400,
             store: Mutex::default(),
             outbox: Mutex::default(),
+            hooks: Mutex::default(),
             faults: Faults::default(),
             counts: Mutex::default(),
             unpinned: Mutex::default(),
@@ -395,6 +399,17 @@ impl StripeSandbox {
         lock(&self.inner.outbox).endpoints.push(Endpoint { url: url.to_owned(), secret });
     }
 
+    /// The endpoints that were made through the API, oldest first, as a read answers them.
+    #[must_use]
+    pub fn webhook_endpoints(&self) -> Vec<Value> {
+        lock(&self.inner.hooks).all().iter().map(|hook| hook.doc.clone()).collect()
+    }
+
+    /// Changes an endpoint past the API, as its account's owner does on the dashboard; false when there is none.
+    pub fn change_webhook_endpoint(&self, id: &str, change: impl FnOnce(&mut Value)) -> bool {
+        lock(&self.inner.hooks).find_mut(id).map(|hook| change(&mut hook.doc)).is_some()
+    }
+
     /// Takes the waiting events out without posting them: lost, or to be posted by [`Self::deliver`].
     #[must_use]
     pub fn take_events(&self) -> Vec<SandboxEvent> {
@@ -417,7 +432,11 @@ impl StripeSandbox {
 }
 
 async fn deliver(inner: &Inner, client: &reqwest::Client, event: &SandboxEvent) -> Vec<Delivered> {
-    let endpoints = lock(&inner.outbox).endpoints.clone();
+    let mut endpoints = lock(&inner.outbox).endpoints.clone();
+    endpoints.extend(lock(&inner.hooks).all().iter().filter(|hook| hook.takes(&event.kind)).map(|hook| {
+        let url = hook.doc["url"].as_str().unwrap_or_default().to_owned();
+        Endpoint { url, secret: hook.secret.clone() }
+    }));
     let mut out = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         let at = inner.options.clock.now().timestamp();
