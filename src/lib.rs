@@ -17,12 +17,14 @@
 //! | [`context`] | merge and render |
 //! | [`jobs`] | the job engine |
 //! | [`service`] | what a person can ask for, as values |
+//! | [`backups`] | copies of the embedded database |
 //! | [`http`] | the HTTP surface |
 //! | [`telemetry`] | logs, metrics, their names |
 //! | [`clock`] | time as a parameter |
 
 #![expect(clippy::duplicate_mod, reason = "units and glue of the store are compiled once for each driver")]
 
+pub mod backups;
 pub mod clock;
 pub mod commands;
 pub mod config;

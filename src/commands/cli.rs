@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::ColorChoice;
 use super::{
-    companies, completions, config, connect, connections, connectors, derive, doctor, jobs, keys, migrate,
-    render, runs, serve, sync, webhooks, worker,
+    backup, companies, completions, config, connect, connections, connectors, derive, doctor, jobs, keys,
+    migrate, render, restore, runs, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -130,6 +130,14 @@ pub enum Command {
     ///
     /// Settings come from flags, the environment, the settings file and the defaults, in that order.
     Config(config::Args),
+    /// Copy the embedded database, beside whatever runs
+    ///
+    /// The copy is whole, checked and on disk when this ends. The key file is not in it. For Postgres use pg_dump.
+    Backup(backup::Args),
+    /// Put a copy of the embedded database in its place
+    ///
+    /// What was there is kept. Every connected account is then read again, for what happened since the copy was made.
+    Restore(restore::Args),
     /// The database's schema
     ///
     /// Without a subcommand: the version.

@@ -35,6 +35,7 @@ pub(super) async fn run(app: &App, mut loaded: Loaded, metrics: Metrics) -> Resu
     let scratch = Scratch(std::env::temp_dir().join(format!("halo-sync-demo-{}", std::process::id())));
     loaded.config.data.dir.clone_from(&scratch.0);
     loaded.config.database = crate::config::Database::default();
+    loaded.config.backup.every_hours = 0;
     loaded.config.security = crate::config::Security::default();
     let sandbox = StripeSandbox::start(Options { auto_deliver: true, ..Options::default() }).await?;
     let demo = sandbox.seed_demo().map_err(|e| anyhow::anyhow!(e).context("cannot fill the sandbox"))?;

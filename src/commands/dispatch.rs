@@ -2,8 +2,8 @@
 
 use super::cli::Command;
 use super::{
-    App, CommandError, ExitCode, companies, completions, config, connect, connections, connectors, derive,
-    doctor, jobs, keys, migrate, render, runs, serve, sync, version, webhooks, worker,
+    App, CommandError, ExitCode, backup, companies, completions, config, connect, connections, connectors,
+    derive, doctor, jobs, keys, migrate, render, restore, runs, serve, sync, version, webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -22,6 +22,8 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Render(args) => render::run(app, args).await?,
         Command::Jobs(args) => jobs::run(app, args).await?,
         Command::Keys(args) => keys::run(app, args).await?,
+        Command::Backup(args) => backup::run(app, args).await?,
+        Command::Restore(args) => restore::run(app, args).await?,
         Command::Migrate(args) => migrate::run(app, args).await?,
         Command::Serve(args) => return serve::run(app, args).await,
         Command::Worker(args) => return worker::run(app, args).await,

@@ -3,11 +3,13 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 
-use super::host::{Access, Host, keyring};
+use super::host::{Access, Host, keyring, target};
 use super::{App, CommandError, ExitCode, moment};
+use crate::backups;
 use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::watch::WebhookEndpoint;
 use crate::service::Request;
+use crate::store::Target;
 use crate::sync::credentials::CredentialError;
 
 /// What is given to `doctor`.
@@ -115,11 +117,35 @@ async fn check(app: &App, args: &Args, findings: &mut Findings) {
         }
         Err(error) => return findings.add("database", State::Fail, error.to_string()),
     }
+    copies(app, &host, findings);
     if let Err(error) = queue(app, &host, findings).await {
         findings.add("queue", State::Fail, error.to_string());
     }
     if let Err(error) = connections(app, args, &host, findings).await {
         findings.add("connections", State::Fail, error.to_string());
+    }
+}
+
+/// How old the newest copy of the embedded database is.
+fn copies(app: &App, host: &Host, findings: &mut Findings) {
+    let settings = &host.loaded.config.backup;
+    let Ok(Target::Sqlite(database)) = target(&host.loaded) else { return };
+    let newest = match backups::list(&backups::folder(&database)) {
+        Ok(mut copies) => copies.pop().map(|(at, _)| at),
+        Err(error) => return findings.add("backup", State::Fail, error.to_string()),
+    };
+    let due = TimeDelta::hours(i64::from(settings.every_hours) * 2);
+    match newest {
+        None => findings.fix("backup", State::Warn, "the database was never copied", "halo-sync backup"),
+        Some(at) if settings.every_hours > 0 && app.clock.now() - at > due => {
+            findings.fix(
+                "backup",
+                State::Warn,
+                format!("the last one is of {}", moment(at)),
+                "halo-sync backup",
+            );
+        }
+        Some(at) => findings.add("backup", State::Ok, format!("the last one is of {}", moment(at))),
     }
 }
 

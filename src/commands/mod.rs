@@ -5,6 +5,7 @@
 //! [`ExitCode`] and, when it failed, with a [`CommandError`] that says what failed, why, and what to type.
 
 mod app;
+pub mod backup;
 pub mod cli;
 pub mod companies;
 pub mod completions;
@@ -25,6 +26,7 @@ pub mod migrate;
 mod output;
 mod progress;
 pub mod render;
+pub mod restore;
 mod running;
 pub mod runs;
 pub mod serve;

@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chrono::TimeDelta;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::host::Host;
+use super::host::{Host, target};
 use super::{App, CommandError, ExitCode};
+use crate::backups::Clockwork;
 use crate::http::control::ControlListener;
 use crate::http::{self, Limits, Program};
 use crate::jobs::RuntimeHandle;
+use crate::store::Target;
 use crate::telemetry::Metrics;
 
 /// What a process runs.
@@ -49,6 +52,7 @@ impl Running {
             true => Some(host.start_worker(app).await?),
             false => None,
         };
+        copy_by_the_clock(app, &host, &stop)?;
         let limits = Limits::from(&config.server);
         let public = config.server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
         let router = http::program(Program {
@@ -108,6 +112,24 @@ impl Running {
         }
         self.host.store().close().await;
     }
+}
+
+/// Starts the copies of the embedded database, where the settings ask for them.
+fn copy_by_the_clock(app: &App, host: &Host, stop: &CancellationToken) -> Result<(), CommandError> {
+    let settings = &host.loaded.config.backup;
+    if let Target::Sqlite(database) = target(&host.loaded)?
+        && settings.every_hours > 0
+    {
+        let clockwork = Clockwork {
+            database,
+            every: TimeDelta::hours(i64::from(settings.every_hours)),
+            keep: usize::try_from(settings.keep).unwrap_or(usize::MAX),
+            clock: app.clock.clone(),
+        };
+        // It ends with the process: a copy that is not whole has no name yet.
+        tokio::spawn(clockwork.run(stop.clone()));
+    }
+    Ok(())
 }
 
 /// Takes requests of commands beside this process. On Postgres there is no need: they write themselves.

@@ -6,6 +6,7 @@
 //! does, and where the mistake stands. Relative paths are relative to the working directory, whichever layer
 //! they come from.
 
+mod backup;
 mod data;
 mod database;
 mod error;
@@ -27,6 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use backup::Backup;
 pub use data::Data;
 pub use database::{Database, DatabaseTarget};
 pub use error::{ConfigError, Problem};
@@ -64,6 +66,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// Reading from providers.
     pub sync: Sync,
+    /// Copies of the embedded database by the clock.
+    pub backup: Backup,
     /// Organisations.
     pub orgs: Orgs,
     /// The text that the chat's prompt gets.
@@ -157,6 +161,7 @@ impl Loaded {
         self.config.log.check(&mut found);
         self.config.webhooks.check(&mut found);
         self.config.sync.check(&mut found);
+        self.config.backup.check(&mut found);
         self.config.orgs.check(&mut found);
         found.problems
     }

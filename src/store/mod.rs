@@ -65,6 +65,7 @@ pub mod sqlite;
 mod traits;
 pub mod watch;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use connector_sdk::Clock;
@@ -129,6 +130,34 @@ pub async fn migrations(target: &Target) -> Result<Vec<MigrationState>> {
     }
 }
 
+/// A copy of an SQLite database that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct CopyMade {
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its schema's version.
+    pub schema: i64,
+}
+
+/// Copies the SQLite database at `database`, as it is at one instant, into the new file `to`: beside whatever
+/// process writes to it, checked, on disk when this answers, readable by its owner only.
+///
+/// # Errors
+/// [`StoreError::Setup`] where there is no database; [`StoreError::Unavailable`] where `to` cannot be written.
+pub async fn copy(database: &Path, to: &Path) -> Result<CopyMade> {
+    sqlite::Engine::copy(database, to).await
+}
+
+/// Puts a copy in the place of the SQLite database at `database`, when nobody writes to that. What was there is
+/// kept as `aside`. Answers the schema's version, which opening migrates where it is an older one.
+///
+/// # Errors
+/// [`StoreError::Locked`] while a process holds the database; [`StoreError::Setup`] for a file that is not a
+/// whole database of this program; [`StoreError::NewerSchema`]. Then nothing has changed.
+pub async fn restore(copy: &Path, database: &Path, aside: &Path) -> Result<i64> {
+    sqlite::Engine::restore(copy, database, aside).await
+}
+
 tokio::task_local! {
     /// Set while a transaction runs units, true once one of them made a job claimable.
     static PUSHED: std::cell::Cell<bool>;
@@ -155,9 +184,21 @@ pub(crate) async fn watch_pushes<F: Future>(units: F) -> (F::Output, bool) {
 pub(crate) enum Lane {
     /// Somebody waits for the answer (webhooks, SDK calls, claims): ahead of bulk.
     Ack,
-    /// Pages, derivations, housekeeping.
+    /// Housekeeping, and pages and derivations of a few.
     Bulk,
+    /// As [`Lane::Bulk`], and work enough for a commit of its own.
+    Whole,
 }
+
+impl Lane {
+    /// The lane of a unit that changes so many rows, or so many companies.
+    pub(crate) fn of_many(rows: usize) -> Self {
+        if rows < WHOLE { Self::Bulk } else { Self::Whole }
+    }
+}
+
+/// From so many rows on a unit is worth a commit of its own.
+const WHOLE: usize = 64;
 
 /// What a unit may see.
 #[derive(Debug, Clone)]

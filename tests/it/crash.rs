@@ -9,10 +9,12 @@
 //! | --- | --- |
 //! | `program` | the built program: start, kill, stop |
 //! | `load` | the account and the senders |
+//! | `drill` | a lost database comes back from a copy |
 //! | `oracle` | what must hold, and forgeries that it must see |
 //!
 //! `HALO_SYNC_CRASH_KILLS` (default 40) is the number of kills on each engine, `HALO_SYNC_CRASH_SEED` the seed.
 
+mod drill;
 mod load;
 mod oracle;
 mod program;

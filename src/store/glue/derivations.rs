@@ -35,7 +35,7 @@ impl DerivationStore for Engine {
         at: Timestamp,
     ) -> Result<Option<String>> {
         unit!(
-            self.write(Lane::Bulk, Scope::Org(org.clone())),
+            self.write(Lane::Whole, Scope::Org(org.clone())),
             [org = org.clone(), reason = reason.to_owned(), after = after.map(str::to_owned)],
             |c| units::derivations::mark_all_dirty(c, org, reason, after.as_deref(), limit, at)
         )
@@ -65,8 +65,9 @@ impl DerivationStore for Engine {
         fence: Option<&Fence>,
         at: Timestamp,
     ) -> Result<Vec<CompanyId>> {
+        let lane = Lane::of_many(commits.iter().filter(|commit| commit.write.is_some()).count());
         unit!(
-            self.write(Lane::Bulk, Scope::Org(org.clone())),
+            self.write(lane, Scope::Org(org.clone())),
             [org = org.clone(), commits = commits, fence = fence.cloned()],
             |c| units::derivations::commit_derivations(c, org, commits, fence.as_ref(), at)
         )

@@ -18,7 +18,8 @@ impl MirrorStore for Engine {
     }
 
     async fn commit_ingest(&self, org: &OrgId, commit: IngestCommit) -> Result<Ingested> {
-        unit!(self.write(Lane::Bulk, Scope::Org(org.clone())), [org = org.clone(), commit = commit], |c| {
+        let lane = Lane::of_many(commit.records.len());
+        unit!(self.write(lane, Scope::Org(org.clone())), [org = org.clone(), commit = commit], |c| {
             units::ingest::commit_ingest(c, org, commit)
         })
     }
@@ -61,8 +62,9 @@ impl MirrorStore for Engine {
         at: Timestamp,
     ) -> Result<Ingested> {
         let finish = units::passes::Finish { stream: stream.to_owned(), sweep, limit };
+        let lane = if sweep { Lane::Whole } else { Lane::Bulk };
         unit!(
-            self.write(Lane::Bulk, Scope::Org(org.clone())),
+            self.write(lane, Scope::Org(org.clone())),
             [org = org.clone(), connection = connection.clone(), finish = finish, fence = fence.cloned()],
             |c| units::passes::finish_pass(c, org, connection, finish, fence.as_ref(), at)
         )

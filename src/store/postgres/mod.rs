@@ -237,7 +237,7 @@ impl Engine {
     }
 
     pub(crate) fn write(&self, lane: Lane, scope: Scope) -> Run<'_> {
-        Run { engine: self, scope, kind: Kind::Write, bulk: lane == Lane::Bulk }
+        Run { engine: self, scope, kind: Kind::Write, bulk: lane != Lane::Ack }
     }
 
     pub(crate) fn read(&self, scope: Scope) -> Run<'_> {

@@ -17,8 +17,9 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use super::open::{self, MIGRATIONS_TABLE, OpenMode, StoreConfig};
-use super::{JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
+use super::{CopyMade, JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 
+mod copy;
 mod lock;
 mod writer;
 
@@ -207,19 +208,12 @@ async fn found_version(c: &mut SqliteConnection) -> Result<i64> {
 
 /// Copies a database that holds something before it is migrated: `backups/pre-vN.db` beside it.
 async fn back_up(c: &mut SqliteConnection, path: &Path, target: i64) -> Result<()> {
-    let io = |e: std::io::Error| StoreError::Unavailable(format!("backup before migrating: {e}"));
     let folder = path.parent().unwrap_or_else(|| Path::new(".")).join("backups");
-    std::fs::create_dir_all(&folder).map_err(io)?;
-    let copy = folder.join(format!("pre-v{target}.db"));
-    let fresh = folder.join(format!("pre-v{target}.db.tmp"));
-    if fresh.exists() {
-        std::fs::remove_file(&fresh).map_err(io)?;
-    }
-    let name =
-        fresh.to_str().ok_or_else(|| StoreError::Setup("the database's path is not UTF-8".to_owned()))?;
-    sqlx::query("VACUUM INTO $1").bind(name).execute(c).await?;
-    std::fs::rename(&fresh, &copy).map_err(io)?;
-    tracing::info!(backup = %copy.display(), "copied the database before migrating it");
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| StoreError::Unavailable(format!("backup before migrating: {e}")))?;
+    let to = folder.join(format!("pre-v{target}.db"));
+    copy::write(c, &to).await?;
+    tracing::info!(backup = %to.display(), "copied the database before migrating it");
     Ok(())
 }
 
@@ -315,6 +309,16 @@ impl Engine {
             0
         };
         Ok(open::migration_states(&migrator(), found))
+    }
+
+    /// What [`store::copy`](crate::store::copy) does.
+    pub(crate) async fn copy(path: &Path, to: &Path) -> Result<CopyMade> {
+        copy::make(path, to).await
+    }
+
+    /// What [`store::restore`](crate::store::restore) does.
+    pub(crate) async fn restore(from: &Path, path: &Path, aside: &Path) -> Result<i64> {
+        copy::restore(from, path, aside).await
     }
 
     /// Waits for the queued units, then closes everything and frees the lock when the last handle goes.

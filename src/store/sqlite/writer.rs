@@ -4,6 +4,9 @@
 //! one takes only itself back; nobody is answered before the shared commit is on disk. A batch takes what
 //! acknowledgements wait, and bulk only while that keeps nobody waiting: an acknowledgement waits for at most
 //! one bulk unit and one commit before its own.
+//!
+//! Under a savepoint SQLite keeps in memory a copy of every page that changes. A unit of [`Lane::Whole`] changes
+//! hundreds, the more of them the larger the database; it is a batch by itself and has no savepoint.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::RwLock;
@@ -34,6 +37,8 @@ const LANE_DEPTH: usize = 4096;
 trait Work: Send {
     /// False when nobody waits any more and it has not begun.
     fn wanted(&self) -> bool;
+    /// Whether it is a batch by itself.
+    fn is_whole(&self) -> bool;
     /// Whether it succeeded.
     fn run<'a>(&'a mut self, c: &'a mut Conn) -> BoxFuture<'a, bool>;
     /// `lost`: why the batch left nothing behind.
@@ -41,10 +46,14 @@ trait Work: Send {
 }
 
 struct Queued<T, F> {
+    whole: bool,
     unit: F,
     result: Option<Result<T>>,
-    reply: oneshot::Sender<Result<T>>,
+    reply: oneshot::Sender<Answer<T, F>>,
 }
+
+/// The unit goes back with its result: freeing what it holds is not for the writer's thread.
+type Answer<T, F> = (Result<T>, F);
 
 impl<T, F> Work for Queued<T, F>
 where
@@ -53,6 +62,10 @@ where
 {
     fn wanted(&self) -> bool {
         !self.reply.is_closed()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.whole
     }
 
     fn run<'a>(&'a mut self, c: &'a mut Conn) -> BoxFuture<'a, bool> {
@@ -78,7 +91,7 @@ where
             (None, None) => Err(StoreError::Closed),
         };
         // A caller that has gone needs no answer.
-        let _ = self.reply.send(result);
+        let _ = self.reply.send((result, self.unit));
     }
 }
 
@@ -111,7 +124,7 @@ impl Writer {
     ) -> Self {
         let (ack, acks) = mpsc::channel(LANE_DEPTH);
         let (bulk, bulks) = mpsc::channel(LANE_DEPTH);
-        let task = Task { options, connection: Some(connection), acks, bulks, jobs };
+        let task = Task { options, connection: Some(connection), acks, bulks, held: None, jobs };
         Self {
             lanes: RwLock::new(Some(Lanes { ack, bulk })),
             task: Mutex::new(Some(tokio::spawn(task.run()))),
@@ -126,14 +139,15 @@ impl Writer {
     {
         let lanes = self.lanes.read().ok().and_then(|lanes| lanes.clone()).ok_or(StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        let queued: Box<dyn Work> = Box::new(Queued { unit, result: None, reply });
+        let queued: Box<dyn Work> =
+            Box::new(Queued { whole: lane == Lane::Whole, unit, result: None, reply });
         let sender = match lane {
             Lane::Ack => lanes.ack,
-            Lane::Bulk => lanes.bulk,
+            Lane::Bulk | Lane::Whole => lanes.bulk,
         };
         sender.send(queued).await.map_err(|_| StoreError::Closed)?;
         drop(sender);
-        answer.await.map_err(|_| StoreError::Closed)?
+        answer.await.map_err(|_| StoreError::Closed)?.0
     }
 
     /// Takes no more units, runs those that wait, and closes the connection.
@@ -152,6 +166,8 @@ struct Task {
     connection: Option<SqliteConnection>,
     acks: mpsc::Receiver<Box<dyn Work>>,
     bulks: mpsc::Receiver<Box<dyn Work>>,
+    /// A whole unit that came up while a batch was open: the next one that is not an acknowledgement.
+    held: Option<Box<dyn Work>>,
     /// Told after commits that made jobs claimable.
     jobs: JobsSignal,
 }
@@ -162,6 +178,7 @@ impl Task {
             let first = tokio::select! {
                 biased;
                 Some(work) = self.acks.recv() => (Lane::Ack, work),
+                Some(work) = async { self.held.take() } => (Lane::Bulk, work),
                 Some(work) = self.bulks.recv() => (Lane::Bulk, work),
                 else => break,
             };
@@ -181,9 +198,17 @@ impl Task {
             Err(error) => return first.1.answer(Some(&error.to_string())),
         };
         let mut done = Vec::new();
-        let (units, pushed) = watch_pushes(self.run_units(&mut connection, first, &mut done)).await;
+        let units = async {
+            if first.1.is_whole() {
+                run_whole(&mut connection, first.1, &mut done).await
+            } else {
+                self.run_units(&mut connection, first, &mut done).await
+            }
+        };
+        let (units, pushed) = watch_pushes(units).await;
         let lost = match units {
-            Ok(()) => connection.execute(sqlx::query("COMMIT")).await.err().map(|e| e.to_string()),
+            Ok(true) => connection.execute(sqlx::query("COMMIT")).await.err().map(|e| e.to_string()),
+            Ok(false) => None,
             Err(error) => Some(error),
         };
         if let Some(reason) = &lost {
@@ -215,13 +240,14 @@ impl Task {
         }
     }
 
-    /// Runs units until the batch is full or nothing waits. An error means that the transaction is gone.
+    /// Runs units until the batch is full or nothing waits; then there is something to commit. An error means
+    /// that the transaction is gone.
     async fn run_units(
         &mut self,
         c: &mut SqliteConnection,
         first: (Lane, Box<dyn Work>),
         done: &mut Vec<Box<dyn Work>>,
-    ) -> std::result::Result<(), String> {
+    ) -> std::result::Result<bool, String> {
         let begun = Instant::now();
         let (mut acks, mut bulks) = (0usize, 0usize);
         let mut next = Some(first);
@@ -229,7 +255,7 @@ impl Task {
         while let Some((lane, mut work)) = next {
             match lane {
                 Lane::Ack => acks += 1,
-                Lane::Bulk => bulks += 1,
+                Lane::Bulk | Lane::Whole => bulks += 1,
             }
             let opened = if before_unit.is_empty() {
                 Ok(())
@@ -251,7 +277,7 @@ impl Task {
             };
             next = self.next(begun, acks, bulks);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The next unit that fits into the batch.
@@ -269,15 +295,32 @@ impl Task {
             } else {
                 bulks == 0 || begun.elapsed() < BULK_TIME_BESIDE_ACKS
             };
-        if room {
-            while let Ok(work) = self.bulks.try_recv() {
-                if work.wanted() {
-                    return Some((Lane::Bulk, work));
-                }
+        while room && self.held.is_none() {
+            let Ok(work) = self.bulks.try_recv() else { break };
+            if work.is_whole() {
+                self.held = Some(work);
+            } else if work.wanted() {
+                return Some((Lane::Bulk, work));
             }
         }
         None
     }
+}
+
+/// Runs the one unit of a batch; whether there is something to commit.
+async fn run_whole(
+    c: &mut SqliteConnection,
+    mut work: Box<dyn Work>,
+    done: &mut Vec<Box<dyn Work>>,
+) -> std::result::Result<bool, String> {
+    let begun = c.execute(sqlx::query("BEGIN IMMEDIATE")).await.map_err(|e| e.to_string());
+    let succeeded = begun.is_ok() && work.run(c).await;
+    done.push(work);
+    begun?;
+    if !succeeded {
+        c.execute(sqlx::query("ROLLBACK")).await.map_err(|e| e.to_string())?;
+    }
+    Ok(succeeded)
 }
 
 /// Whether a connection can begin again after a lost batch.
@@ -330,8 +373,10 @@ mod tests {
         let units = (0..40i64).map(|n| {
             let writer = &writer;
             async move {
+                // Each way to fail comes up in each lane.
+                let lane = [Lane::Bulk, Lane::Whole, Lane::Ack, Lane::Whole][usize::try_from(n).unwrap() % 4];
                 writer
-                    .submit(Lane::Bulk, move |c| {
+                    .submit(lane, move |c| {
                         Box::pin(async move {
                             sqlx::query("INSERT INTO t (n) VALUES ($1)").bind(n).execute(&mut *c).await?;
                             if n % 3 == 0 {
@@ -371,15 +416,18 @@ mod tests {
             })
         };
         limit(1).await.unwrap();
-        let big = writer
-            .submit(Lane::Bulk, |c| {
-                Box::pin(async move {
-                    sqlx::query("INSERT INTO t (n, blob) VALUES (2, zeroblob(1000000))").execute(c).await?;
-                    Ok(())
+        for lane in [Lane::Bulk, Lane::Whole] {
+            let big = writer
+                .submit(lane, |c| {
+                    Box::pin(async move {
+                        let sql = "INSERT INTO t (n, blob) VALUES (2, zeroblob(1000000))";
+                        sqlx::query(sql).execute(c).await?;
+                        Ok(())
+                    })
                 })
-            })
-            .await;
-        assert!(matches!(big, Err(StoreError::Unavailable(_))), "{big:?}");
+                .await;
+            assert!(matches!(big, Err(StoreError::Unavailable(_))), "{big:?}");
+        }
         limit(1_000_000).await.unwrap();
         put(&writer, Lane::Ack, 3).await.unwrap();
         assert_eq!(stored(&writer).await, [1, 3]);
@@ -401,6 +449,14 @@ mod tests {
         );
         assert!(matches!(one, Err(StoreError::Unavailable(_))), "{one:?}");
         assert!(matches!(two, Err(StoreError::Unavailable(_))), "{two:?}");
+        let alone = writer.submit(Lane::Whole, |c| {
+            Box::pin(async move {
+                sqlx::query("ROLLBACK").execute(c).await?;
+                Ok(())
+            })
+        });
+        let alone = alone.await;
+        assert!(matches!(alone, Err(StoreError::Unavailable(_))), "{alone:?}");
         put(&writer, Lane::Bulk, 5).await.unwrap();
         assert_eq!(stored(&writer).await, [5]);
     }

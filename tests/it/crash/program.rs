@@ -36,7 +36,7 @@ impl Program {
         Self { dir: tempfile::tempdir().unwrap(), port: lasting_port(), database, client }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = unscheduled(self.dir.path(), args);
         if let Some(database) = &self.database {
             command.env("HALO_SYNC_DATABASE__URL", &database.url);
@@ -107,7 +107,7 @@ impl Program {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         self.dir.path()
     }
 

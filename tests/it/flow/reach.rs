@@ -1,6 +1,7 @@
 //! Which companies a change reaches.
 
 use connector_testkit::sandbox::stripe::Kind;
+use halo_sync::service::Request;
 use serde_json::{Value, json};
 
 use crate::support::app::{App, on_both};
@@ -8,6 +9,7 @@ use crate::support::app::{App, on_both};
 on_both!(
     a_change_reaches_exactly_the_companies_that_it_concerns,
     refunds_and_disputes_without_a_customer_are_counted,
+    a_released_value_is_derived_again,
 );
 
 /// Names of the companies whose derivation was written since `before`.
@@ -123,4 +125,29 @@ async fn refunds_and_disputes_without_a_customer_are_counted(app: &App) {
         assert_eq!(found, value, "{name}");
     }
     fresh.end().await;
+}
+
+/// Of a value that derivation does not ask about, its document knows nothing: setting and releasing it leaves the
+/// document as it was, and the derived value must come back all the same.
+async fn a_released_value_is_derived_again(app: &App) {
+    app.price("Starter", 2_900);
+    let (customer, _) = app.customer("Acme", "Starter");
+    app.connected().await;
+    let value = || async {
+        let company = app.company("Acme").await;
+        (company.custom_fields["stripe_customer_id"].clone(), company.fields.plan)
+    };
+    assert_eq!(value().await, (json!(customer), Some("Starter".to_owned())));
+    let company = app.company("Acme").await.id.to_string();
+    let traits = json!({"stripe_customer_id": "cus_by_hand", "plan": "By hand"});
+    let traits = traits.as_object().unwrap().clone();
+    app.execute(Request::SetCompany { company: company.clone(), traits }).await.unwrap();
+    app.drain().await;
+    assert_eq!(value().await, (json!("cus_by_hand"), Some("By hand".to_owned())));
+    for field in ["stripe_customer_id", "plan"] {
+        let fields = vec![field.to_owned()];
+        app.execute(Request::ReleaseCompany { company: company.clone(), fields }).await.unwrap();
+        app.drain().await;
+    }
+    assert_eq!(value().await, (json!(customer), Some("Starter".to_owned())));
 }
