@@ -15,6 +15,7 @@ use crate::jobs::{Runtime, RuntimeBuilder, Scan};
 use crate::recompute::Recompute;
 use crate::service::Services;
 use crate::store::{JobStore, JobsSignal, Result, Store};
+use crate::sync::audit::AuditHandler;
 use crate::sync::run::{RunHandler, RunLimits};
 use crate::sync::scheduled::ScheduledHandler;
 use crate::sync::start::{RUN_JOB, run_job};
@@ -51,6 +52,7 @@ pub fn builder(
         )))
         .register(Arc::new(Recompute::new(store.clone(), providers.clone(), settings.clone())))
         .register(Arc::new(CheckHandler(endpoints)))
+        .register(Arc::new(AuditHandler::new(store.clone(), providers.clone(), clock.clone())))
         .scan(Arc::new(StalledInboxes { store: store.clone() }))
         .scan(Arc::new(UnseenEndpoints { store: store.clone(), by_url: public_url.is_some() }))
         .scan(Arc::new(DirtyOrgs { store: store.clone() }))

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::host::{Access, Host};
 use super::{App, CommandError, ExitCode, moment};
 use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::domain::watch::Audit;
 use crate::service::Request;
 use crate::service::connections::webhook_path;
 
@@ -145,8 +146,9 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         .filter(|s| s.connection_id.as_ref() == Some(&connection.id))
         .collect();
     let endpoint = host.store().find_endpoint(&host.org, &connection.id).await?;
+    let audit = host.store().list_audits(&host.org, &connection.id, 1).await?.pop();
     let webhook = format!("{}{}", host.webhook_base(), webhook_path(&connection));
-    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook, "endpoint": endpoint });
+    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook, "endpoint": endpoint, "audit": audit });
     app.out.one(&answer, |_| {
         let mut lines = vec![
             format!(
@@ -168,6 +170,7 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
                 endpoint.faults.iter().map(|f| format!("          {}\n          {}", f.message, f.hint)),
             );
         }
+        lines.extend(audit.iter().map(|audit| format!("audit     {}", audit_line(audit))));
         lines.extend(connection.status_reason.iter().map(|why| format!("why       {why}")));
         for count in &counts {
             let fresh = count.caught_up_at.map_or_else(|| "never read to its end".to_owned(), moment);
@@ -184,6 +187,15 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         }
         lines.join("\n")
     })
+}
+
+/// An audit in one line.
+pub(super) fn audit_line(audit: &Audit) -> String {
+    let found = match audit.drift {
+        0 => "no drift".to_owned(),
+        drift => format!("{drift} differed from the provider, {} repaired", audit.repaired),
+    };
+    format!("{} records compared at {}, {found}", audit.compared, moment(audit.finished_at))
 }
 
 async fn remove(app: &App, host: &Host, name: String, confirm: Option<String>) -> Result<(), CommandError> {

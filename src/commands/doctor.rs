@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 
+use super::connections::audit_line;
 use super::host::{Access, Host, keyring, target};
 use super::{App, CommandError, ExitCode, moment};
 use crate::backups;
@@ -202,6 +203,7 @@ async fn connections(
         }
         freshness(app, host, &connection, &name, findings).await?;
         deliveries(app, host, &connection, &name, findings).await?;
+        last_audit(host, &connection, &name, findings).await?;
         if args.offline {
             let seen = host.store().find_endpoint(&host.org, &connection.id).await?;
             endpoint_faults(&name, seen.as_ref(), findings);
@@ -261,6 +263,28 @@ fn endpoint_faults(name: &str, endpoint: Option<&WebhookEndpoint>, findings: &mu
     if let (true, Some(id)) = (endpoint.faults.is_empty(), &endpoint.endpoint_id) {
         findings.add(name, State::Ok, format!("webhook endpoint {id} sends all that is read"));
     }
+}
+
+/// What the latest comparison with the provider found.
+async fn last_audit(
+    host: &Host,
+    connection: &Connection,
+    name: &str,
+    findings: &mut Findings,
+) -> Result<(), CommandError> {
+    let audits = host.store().list_audits(&host.org, &connection.id, 1).await?;
+    let Some(audit) = audits.first() else { return Ok(()) };
+    let found = audit_line(audit);
+    match audit.drift > audit.repaired {
+        true => findings.fix(
+            name,
+            State::Warn,
+            found,
+            format!("halo-sync audit {} --all --repair", connection.name),
+        ),
+        false => findings.add(name, State::Ok, found),
+    }
+    Ok(())
 }
 
 /// How far back deliveries are looked at.

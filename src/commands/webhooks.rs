@@ -266,6 +266,8 @@ async fn replay(app: &App, host: &Host, wanted: Deliveries, detach: bool) -> Res
         let states = follow(host, &ids).await;
         if let Some(worker) = worker {
             if states.is_ok() && !host.on_postgres() {
+                // Derivation waits a moment for more of a burst; here nothing more comes.
+                host.store().mark_dirty(&host.org, &[], "replay", app.clock.now()).await?;
                 worker.drain().await;
             }
             worker.stop(Duration::from_secs(host.loaded.config.worker.shutdown_seconds)).await;

@@ -1,6 +1,6 @@
 //! Connections: checked before they are saved, scheduled, paused, removed.
 
-use connector_sdk::{Account, Mode, Priority, Secrets};
+use connector_sdk::{Account, Mode, Priority, RecordKey, Secrets};
 use serde_json::{Value, json};
 
 use super::{Connect, Failure, FailureKind, Services};
@@ -10,7 +10,9 @@ use crate::domain::{ConnectionId, OrgId, ScheduleId};
 use crate::jobs::cron;
 use crate::store::settings::SealedSecret;
 use crate::sync::SyncError;
+use crate::sync::audit::AUDIT_JOB;
 use crate::sync::providers::{ConnectionSettings, WEBHOOK_SECRET};
+use crate::sync::reread::reread;
 use crate::sync::start::{RunRequest, SCHEDULED_JOB, Started, start_run};
 use crate::webhooks::endpoint::{Endpoints, RegisterError};
 use crate::webhooks::process::process_job;
@@ -150,7 +152,61 @@ impl Services {
                 })
                 .await?;
         }
+        if let Some(audit) = self.audit_schedule(connection)? {
+            self.store.put_schedule(&audit).await?;
+        }
         Ok(())
+    }
+
+    /// The schedule of a connection's audit, as it should be.
+    fn audit_schedule(&self, connection: &Connection) -> Result<Option<Schedule>, Failure> {
+        let Some(plan) = &self.audit else { return Ok(None) };
+        let next = cron::next_after(&plan.expression, &plan.time_zone, self.clock.now())
+            .map_err(|e| Failure::new(FailureKind::Setup, "schedule", e.to_string()))?;
+        Ok(Some(Schedule {
+            id: audit_schedule_id(connection),
+            org_id: connection.org_id.clone(),
+            connection_id: Some(connection.id.clone()),
+            job_kind: AUDIT_JOB.to_owned(),
+            args: json!({ "kind": "audit", "sample": plan.sample, "repair": plan.repair }),
+            expression: plan.expression.clone(),
+            time_zone: plan.time_zone.clone(),
+            next_run_at: next,
+            last_run_at: None,
+            enabled: true,
+        }))
+    }
+
+    /// Gives every connection the audit that the settings ask for, those that were made before it was asked for too,
+    /// and ends it where they ask for none. An audit that is as it should be keeps its place.
+    ///
+    /// # Errors
+    /// The store's; a schedule that is not understood.
+    pub async fn ensure_audits(&self) -> Result<(), Failure> {
+        let known = self.store.list_schedules(None).await?;
+        for connection in self.store.list_connections(None).await? {
+            let id = audit_schedule_id(&connection);
+            let old = known.iter().find(|s| s.id == id);
+            match (self.audit_schedule(&connection)?, old) {
+                (Some(new), Some(old))
+                    if old.enabled
+                        && (&old.expression, &old.time_zone, &old.args)
+                            == (&new.expression, &new.time_zone, &new.args) => {}
+                (Some(new), _) => self.store.put_schedule(&new).await?,
+                (None, Some(old)) if old.enabled => {
+                    self.store.put_schedule(&Schedule { enabled: false, ..old.clone() }).await?;
+                }
+                (None, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn reread(&self, org: &OrgId, name: &str, keys: &[RecordKey]) -> Result<Value, Failure> {
+        let connection = self.connection(org, name).await?;
+        let (counts, skipped) =
+            reread(&*self.store, &self.providers, &*self.clock, &connection, keys, Priority::Webhook).await?;
+        Ok(json!({ "counts": counts, "skipped": skipped }))
     }
 
     pub(super) async fn check_connection(&self, org: &OrgId, name: &str) -> Result<Value, Failure> {
@@ -278,6 +334,10 @@ impl Services {
         let request = RunRequest { kind, trigger, streams };
         Ok(start_run(&*self.store, &*self.clock, &spec, connection, request).await?)
     }
+}
+
+fn audit_schedule_id(connection: &Connection) -> ScheduleId {
+    ScheduleId(format!("sch_{}_audit", connection.id.as_str().trim_start_matches("con_")))
 }
 
 /// A key of another account, or of the other mode, would mix two books under one connection.

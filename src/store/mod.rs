@@ -56,6 +56,7 @@ mod error;
 pub mod identity;
 pub mod inbox;
 pub mod jobs;
+pub(crate) mod lay;
 pub mod mirror;
 mod open;
 pub mod postgres;
