@@ -60,6 +60,7 @@ pub(crate) mod lay;
 pub mod mirror;
 mod open;
 pub mod postgres;
+pub mod rates;
 pub mod settings;
 mod signal;
 pub mod sqlite;
@@ -80,6 +81,7 @@ pub use inbox::InboxStore;
 pub use jobs::JobStore;
 pub use mirror::MirrorStore;
 pub use open::{MigrationState, OpenMode, StoreConfig, Target};
+pub use rates::RateStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
 pub use watch::WatchStore;
@@ -96,6 +98,7 @@ pub trait Store:
     + JobStore
     + DerivationStore
     + SettingsStore
+    + RateStore
     + WatchStore
     + Send
     + Sync

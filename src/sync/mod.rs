@@ -27,6 +27,7 @@ pub mod reread;
 pub mod resync;
 pub mod run;
 pub mod scheduled;
+mod shared_rates;
 pub mod start;
 
 use connector_sdk::{ConnectorError, Timestamp};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connector_sdk::{
-    Budget, Clock, ConnectorError, DynConnector, HttpClient, Io, Priority, Secrets, Session,
+    Budget, Clock, ConnectorError, Demand, DynConnector, HttpClient, Io, Mode, Priority, Secrets, Session,
 };
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -12,11 +12,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::SyncError;
 use super::credentials::Keyring;
 use super::links::LinkSettings;
+use super::{SyncError, shared_rates};
 use crate::domain::connections::Connection;
+use crate::domain::ids::new_id;
 use crate::store::Store;
+use crate::store::rates::RateAsk;
 use crate::store::settings::SealedSecret;
 
 /// The name under which webhook secrets are kept; several slots may hold one each.
@@ -30,6 +32,8 @@ pub struct Providers {
     keyring: Arc<Keyring>,
     connectors: BTreeMap<&'static str, Arc<dyn DynConnector>>,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
+    /// What tells this process from others that share accounts with it.
+    process: String,
 }
 
 impl Providers {
@@ -42,7 +46,8 @@ impl Providers {
         connectors: Vec<Arc<dyn DynConnector>>,
     ) -> Self {
         let connectors = connectors.into_iter().map(|c| (c.spec().id, c)).collect();
-        Self { store, clock, http, keyring, connectors, budgets: Mutex::default() }
+        let process = new_id("proc", &*clock);
+        Self { store, clock, http, keyring, connectors, budgets: Mutex::default(), process }
     }
 
     /// The connector of that id, or an error that names those there are.
@@ -112,10 +117,34 @@ impl Providers {
             return Ok(Arc::new(Budget::unlimited()));
         }
         let account = connection.account_id.as_deref().unwrap_or(connection.id.as_str());
-        let key = format!("{}\u{0}{account}", connection.connector);
-        let spec = self.connector(&connection.connector)?.spec();
+        let key = format!("{}/{account}", connection.connector);
+        let limits = self.connector(&connection.connector)?.spec().budget;
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(budgets.entry(key).or_insert_with(|| Arc::new(Budget::new(spec.budget, connection.mode))).clone())
+        if let Some(budget) = budgets.get(&key) {
+            return Ok(budget.clone());
+        }
+        // Whoever holds an SQLite file reads its accounts alone; a Postgres database may have any number of
+        // processes.
+        let budget = if self.store.engine() == "sqlite" {
+            Arc::new(Budget::new(limits, connection.mode))
+        } else {
+            let budget = Arc::new(Budget::fed(limits, connection.mode));
+            let per_second = match connection.mode {
+                Mode::Live => limits.live_per_second,
+                Mode::Test => limits.test_per_second,
+            };
+            let ask = RateAsk {
+                account: key.clone(),
+                process: self.process.clone(),
+                per_second,
+                per_endpoint_per_second: limits.per_endpoint_per_second,
+                demand: Demand::default(),
+            };
+            shared_rates::feed(&budget, self.store.clone(), self.clock.clone(), ask);
+            budget
+        };
+        budgets.insert(key, budget.clone());
+        Ok(budget)
     }
 }
 

@@ -3,5 +3,6 @@
 mod chat;
 mod matching;
 mod orders;
+mod rates;
 mod reach;
 mod runs;

@@ -21,6 +21,7 @@ pub(crate) mod keys;
 pub(crate) mod links;
 pub(crate) mod mirror;
 pub(crate) mod passes;
+pub(crate) mod rates;
 pub(crate) mod rows;
 pub(crate) mod runs;
 pub(crate) mod schedules;
@@ -60,6 +61,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         links::ALL,
         mirror::ALL,
         passes::ALL,
+        rates::ALL,
         rows::ALL,
         runs::ALL,
         schedules::ALL,

@@ -37,8 +37,9 @@ mod inbox;
 mod kit;
 mod links;
 mod mirror;
+mod rates;
 mod schema;
-mod settings;
+pub(crate) mod settings;
 mod tenancy;
 mod unchanged;
 

@@ -4,15 +4,22 @@
 //! backfills, in that order. The budget starts from what the connector's spec says and learns from the
 //! answers: a refusal halves what it concerns and is waited out, successes win it back slowly.
 //!
+//! Where several processes read one account, each has a budget that is *fed*: it hands out what it is granted
+//! from what the processes share ([`Budget::demand`], [`Budget::grant`]), and nothing by itself.
+//!
 //! Time is tokio's, so a test that pauses it sees exact figures.
+
+mod shared;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+
+pub use shared::{Demand, Fill, Grant, Refusal};
 
 use crate::connector::Mode;
 use crate::spec::RateBudget;
@@ -70,6 +77,8 @@ const SAME_REFUSAL: Duration = Duration::from_secs(1);
 const FLOOR: f64 = 1.0 / 64.0;
 /// First and longest pause after a refusal that names no time.
 const DEFAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(64));
+/// Granted calls that were not made after this long are lost: others may have been granted since.
+const GRANT_KEEPS: Duration = Duration::from_millis(500);
 /// No provider's word keeps an account silent for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -78,6 +87,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Budget {
     state: Option<Mutex<State>>,
     free: Mutex<BudgetStats>,
+    /// Of a fed budget: told when [`Budget::demand`] may have something to say.
+    hungry: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -91,6 +102,10 @@ struct State {
     waiting: BTreeMap<(Priority, u64), Waiter>,
     next_ticket: u64,
     stats: BudgetStats,
+    /// Whether the buckets are filled by grants alone.
+    fed: bool,
+    /// Refusals that the other processes do not know of yet.
+    refused: Vec<Refusal>,
 }
 
 #[derive(Debug)]
@@ -106,20 +121,28 @@ struct Bucket {
     tokens: f64,
     at: Instant,
     blocked_until: Option<Instant>,
+    /// Of a fed bucket: when the granted tokens are worth nothing any more.
+    fed_until: Option<Instant>,
+    fed: bool,
 }
 
 impl Bucket {
-    fn new(rate: f64, now: Instant) -> Self {
+    fn new(rate: f64, fed: bool, now: Instant) -> Self {
         // A rate of nothing would wait for ever; a spec that says so means "almost nothing".
         let rate = if rate.is_finite() { rate.max(1e-3) } else { 1e9 };
-        Self { full_rate: rate, rate, tokens: burst(rate), at: now, blocked_until: None }
+        let tokens = if fed { 0.0 } else { burst(rate) };
+        Self { full_rate: rate, rate, tokens, at: now, blocked_until: None, fed_until: None, fed }
     }
 
     /// Brings tokens and the learned rate up to `now`.
     fn advance(&mut self, now: Instant) {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
-        self.tokens = (self.tokens + since * self.rate).min(burst(self.rate));
+        if !self.fed {
+            self.tokens = (self.tokens + since * self.rate).min(burst(self.rate));
+        } else if self.fed_until.is_some_and(|until| until <= now) {
+            (self.tokens, self.fed_until) = (self.tokens.min(0.0), None);
+        }
         let won_back = self.full_rate * since / RECOVERY.as_secs_f64();
         self.rate = (self.rate + won_back).min(self.full_rate);
     }
@@ -135,7 +158,29 @@ impl Bucket {
         if self.tokens >= 1.0 - 1e-6 {
             return None;
         }
-        Some(now + Duration::from_secs_f64(((1.0 - self.tokens) / self.rate).max(1e-4)))
+        // Of a fed bucket only a grant changes that; it looks again by itself all the same.
+        let wait = if self.fed { 1.0 } else { ((1.0 - self.tokens) / self.rate).max(1e-4) };
+        Some(now + Duration::from_secs_f64(wait))
+    }
+
+    /// Whole calls that it lets through now.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and small")]
+    fn whole_tokens(&self) -> u32 {
+        (self.tokens + 1e-6).max(0.0) as u32
+    }
+
+    fn is_blocked(&self, now: Instant) -> bool {
+        self.blocked_until.is_some_and(|until| until > now)
+    }
+
+    /// Takes a grant in. Blocks are only ever lengthened: a refusal may have come meanwhile.
+    fn feed(&mut self, grant: &shared::Fill, now: Instant) {
+        self.tokens = self.tokens.max(0.0) + f64::from(grant.tokens);
+        self.fed_until = Some(now + GRANT_KEEPS);
+        self.rate = grant.rate;
+        if !grant.blocked_for.is_zero() {
+            self.block(now + grant.blocked_for);
+        }
     }
 
     fn refuse(&mut self, until: Instant, halve: bool) {
@@ -159,6 +204,7 @@ fn burst(rate: f64) -> f64 {
 struct Limit {
     full: f64,
     now: f64,
+    shared_by: f64,
     at: Instant,
     in_flight: usize,
 }
@@ -172,7 +218,12 @@ impl Limit {
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1, at most usize")]
     fn allowed(&self) -> usize {
-        self.now as usize
+        (self.now / self.shared_by).max(1.0) as usize
+    }
+
+    /// So many processes have the provider's limit together, each an equal part.
+    fn share(&mut self, processes: u32) {
+        self.shared_by = f64::from(processes.max(1));
     }
 }
 
@@ -206,7 +257,7 @@ impl State {
                     None => self
                         .endpoints
                         .entry(waiter.endpoint.clone())
-                        .or_insert_with(|| Bucket::new(rate, now)),
+                        .or_insert_with(|| Bucket::new(rate, self.fed, now)),
                 };
                 bucket.advance(now);
                 if let Some(at) = bucket.ready_at(now) {
@@ -245,6 +296,17 @@ impl Budget {
     /// The budget of an account in this mode, as the connector's spec states it.
     #[must_use]
     pub fn new(budget: RateBudget, mode: Mode) -> Self {
+        Self::with(budget, mode, false)
+    }
+
+    /// A budget that is fed: it lets through what it is granted. Its owner asks [`Budget::demand`] and answers
+    /// with [`Budget::grant`].
+    #[must_use]
+    pub fn fed(budget: RateBudget, mode: Mode) -> Self {
+        Self::with(budget, mode, true)
+    }
+
+    fn with(budget: RateBudget, mode: Mode, fed: bool) -> Self {
         let rate = match mode {
             Mode::Live => budget.live_per_second,
             Mode::Test => budget.test_per_second,
@@ -254,17 +316,26 @@ impl Budget {
         let concurrency = budget.concurrency.max(1) as f64;
         Self {
             state: Some(Mutex::new(State {
-                account: Bucket::new(rate, now),
+                account: Bucket::new(rate, fed, now),
                 per_endpoint: budget.per_endpoint_per_second,
                 endpoints: HashMap::new(),
-                concurrency: Limit { full: concurrency, now: concurrency, at: now, in_flight: 0 },
+                concurrency: Limit {
+                    full: concurrency,
+                    now: concurrency,
+                    shared_by: 1.0,
+                    at: now,
+                    in_flight: 0,
+                },
                 refusals: 0,
                 last_refusal: None,
                 waiting: BTreeMap::new(),
                 next_ticket: 0,
                 stats: BudgetStats::default(),
+                fed,
+                refused: Vec::new(),
             })),
             free: Mutex::default(),
+            hungry: Arc::default(),
         }
     }
 
@@ -272,7 +343,7 @@ impl Budget {
     /// Refusals are still counted, and still reach the caller as errors.
     #[must_use]
     pub fn unlimited() -> Self {
-        Self { state: None, free: Mutex::default() }
+        Self { state: None, free: Mutex::default(), hungry: Arc::default() }
     }
 
     /// Waits for a turn. The permit is held while the call runs; dropping it ends the call.
@@ -292,6 +363,7 @@ impl Budget {
             state.waiting.insert(ticket, Waiter { endpoint: endpoint.to_owned(), grant });
             (ticket, state.pump(started))
         };
+        self.hungry.notify_one();
         let mut place = Place { budget: self, ticket, done: false };
         loop {
             let look_again = async {
@@ -303,7 +375,10 @@ impl Budget {
             tokio::select! {
                 biased;
                 _ = &mut granted => break,
-                () = look_again => again = lock(state).pump(Instant::now()),
+                () = look_again => {
+                    again = lock(state).pump(Instant::now());
+                    self.hungry.notify_one();
+                }
             }
         }
         place.done = true;
@@ -336,14 +411,20 @@ impl Budget {
         }
         let pause = state.pause(retry_after);
         let until = now + pause;
+        if state.fed {
+            let endpoint = (about == Throttle::Endpoint).then(|| endpoint.to_owned());
+            state.refused.push(Refusal { about, endpoint, pause });
+        }
         state.account.advance(now);
         state.concurrency.advance(now);
         match about {
             Throttle::Account => state.account.refuse(until, fresh),
             Throttle::Endpoint => {
                 let rate = *state.per_endpoint.get_or_insert(state.account.full_rate);
-                let bucket =
-                    state.endpoints.entry(endpoint.to_owned()).or_insert_with(|| Bucket::new(rate, now));
+                let bucket = state
+                    .endpoints
+                    .entry(endpoint.to_owned())
+                    .or_insert_with(|| Bucket::new(rate, state.fed, now));
                 bucket.advance(now);
                 bucket.refuse(until, fresh);
             }
@@ -354,6 +435,8 @@ impl Budget {
                 state.account.block(until);
             }
         }
+        drop(guard);
+        self.hungry.notify_one();
         pause
     }
 
@@ -382,6 +465,7 @@ impl Budget {
     }
 
     fn release(&self) {
+        self.hungry.notify_one();
         match &self.state {
             None => {
                 let mut stats = lock(&self.free);
@@ -431,181 +515,12 @@ impl Drop for Permit {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn budget(rate: f64, per_endpoint: Option<f64>, concurrency: usize) -> Arc<Budget> {
-        Arc::new(Budget::new(
-            RateBudget {
-                live_per_second: rate,
-                test_per_second: rate / 4.0,
-                per_endpoint_per_second: per_endpoint,
-                concurrency,
-            },
-            Mode::Live,
-        ))
-    }
-
-    async fn calls(budget: &Arc<Budget>, endpoint: &str, n: usize) -> Duration {
-        let started = Instant::now();
-        for _ in 0..n {
-            drop(budget.acquire(Priority::Backfill, endpoint).await);
-        }
-        started.elapsed()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn keeps_to_the_rate_within_a_twentieth() {
-        let budget = budget(100.0, None, 8);
-        let took = calls(&budget, "a", 1_000).await;
-        assert!(took >= Duration::from_millis(9_900), "{took:?}");
-        assert!(took <= Duration::from_millis(11_500), "{took:?}");
-        let stats = budget.stats();
-        assert_eq!((stats.calls, stats.in_flight, stats.waiting), (1_000, 0, 0));
-        assert!(stats.waited > 900);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_mode_chooses_the_rate() {
-        let spec = RateBudget {
-            live_per_second: 100.0,
-            test_per_second: 10.0,
-            per_endpoint_per_second: None,
-            concurrency: 1,
-        };
-        let took = calls(&Arc::new(Budget::new(spec, Mode::Test)), "a", 100).await;
-        assert!(took >= Duration::from_millis(9_800), "{took:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_busy_endpoint_does_not_hold_up_another() {
-        let budget = budget(1_000.0, Some(10.0), 64);
-        let slow = tokio::spawn({
-            let budget = Arc::clone(&budget);
-            async move { calls(&budget, "slow", 50).await }
-        });
-        tokio::task::yield_now().await;
-        // Of lower urgency or not: the other endpoint has tokens.
-        let took = calls(&budget, "fast", 5).await;
-        assert!(took < Duration::from_millis(600), "{took:?}");
-        assert!(slow.await.unwrap() >= Duration::from_millis(4_800));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_urgent_go_first() {
-        let budget = budget(10.0, None, 1);
-        let held = budget.acquire(Priority::Backfill, "a").await;
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = Vec::new();
-        for (n, priority) in [
-            (0, Priority::Backfill),
-            (1, Priority::Incremental),
-            (2, Priority::Webhook),
-            (3, Priority::Backfill),
-            (4, Priority::Webhook),
-        ] {
-            let (budget, order) = (Arc::clone(&budget), Arc::clone(&order));
-            tasks.push(tokio::spawn(async move {
-                let _permit = budget.acquire(priority, "a").await;
-                lock(&order).push(n);
-            }));
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(budget.stats().waiting, 5);
-        drop(held);
-        for task in tasks {
-            task.await.unwrap();
-        }
-        assert_eq!(*lock(&order), [2, 4, 1, 0, 3]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn never_more_in_flight_than_allowed() {
-        let budget = budget(1e6, None, 3);
-        let permits = [
-            budget.acquire(Priority::Webhook, "a").await,
-            budget.acquire(Priority::Webhook, "b").await,
-            budget.acquire(Priority::Webhook, "c").await,
-        ];
-        let fourth =
-            tokio::time::timeout(Duration::from_secs(5), budget.acquire(Priority::Webhook, "d")).await;
-        assert!(fourth.is_err());
-        // Giving up leaves no trace.
-        assert_eq!((budget.stats().waiting, budget.stats().in_flight), (0, 3));
-        drop(permits);
-        drop(budget.acquire(Priority::Webhook, "d").await);
-        assert_eq!(budget.stats().in_flight, 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_is_waited_out_halves_the_rate_and_is_won_back() {
-        let budget = budget(100.0, None, 8);
-        calls(&budget, "a", 10).await;
-        let pause = budget.refused("a", Throttle::Account, Some(Duration::from_secs(7)));
-        assert_eq!(pause, Duration::from_secs(7));
-        // The calls that were in flight with it are the same refusal.
-        budget.refused("a", Throttle::Account, Some(Duration::from_secs(7)));
-        assert!((budget.stats().rate - 50.0).abs() < 1e-6);
-        let first = calls(&budget, "a", 1).await;
-        assert!(first >= Duration::from_secs(7) && first < Duration::from_millis(7_100), "{first:?}");
-        tokio::time::advance(RECOVERY).await;
-        drop(budget.acquire(Priority::Backfill, "a").await);
-        assert!((budget.stats().rate - 100.0).abs() < 1e-6);
-        assert_eq!(budget.stats().throttled, 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_time_the_pause_doubles_until_an_answer() {
-        let budget = budget(100.0, None, 8);
-        let mut pauses = Vec::new();
-        for _ in 0..9 {
-            let pause = budget.refused("a", Throttle::Account, None);
-            pauses.push(pause.as_secs());
-            tokio::time::advance(pause).await;
-        }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
-        budget.answered();
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(budget.refused("a", Throttle::Account, None).as_secs(), 1);
-        assert_eq!(
-            budget.refused("a", Throttle::Account, Some(Duration::from_secs(u64::from(u32::MAX)))),
-            LONGEST_PAUSE
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_endpoint_refused_leaves_the_others_alone() {
-        let budget = budget(1_000.0, Some(100.0), 8);
-        budget.refused("a", Throttle::Endpoint, Some(Duration::from_secs(30)));
-        assert!(calls(&budget, "b", 10).await < Duration::from_secs(1));
-        assert!(calls(&budget, "a", 1).await >= Duration::from_secs(29));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_concurrency_refusal_halves_what_may_be_in_flight() {
-        let budget = budget(1e6, None, 8);
-        budget.refused("a", Throttle::Concurrency, Some(Duration::from_millis(1)));
-        tokio::time::advance(Duration::from_millis(2)).await;
-        let mut permits = Vec::new();
-        for _ in 0..4 {
-            permits.push(budget.acquire(Priority::Webhook, "a").await);
-        }
-        let fifth =
-            tokio::time::timeout(Duration::from_millis(100), budget.acquire(Priority::Webhook, "a")).await;
-        assert!(fifth.is_err());
-        // Time alone wins the limit back, even while no call ends.
-        let took = Instant::now();
-        permits.push(budget.acquire(Priority::Webhook, "a").await);
-        assert!(took.elapsed() <= RECOVERY);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn unlimited_never_waits_and_still_counts() {
-        let budget = Arc::new(Budget::unlimited());
-        assert_eq!(calls(&budget, "a", 10_000).await, Duration::ZERO);
-        assert_eq!(budget.refused("a", Throttle::Account, None), Duration::from_secs(1));
-        let stats = budget.stats();
-        assert_eq!((stats.calls, stats.waited, stats.throttled, stats.in_flight), (10_000, 0, 1, 0));
+impl Drop for Budget {
+    fn drop(&mut self) {
+        // Whoever feeds it finds it gone.
+        self.hungry.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;
