@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::host::{Access, Host};
 use super::when::{When, when};
-use super::{App, CommandError, ExitCode, moment, word};
+use super::{App, CommandError, ExitCode, moment};
 use crate::service::{Deliveries, Request};
 use crate::store::inbox::Delivery;
 
@@ -300,7 +300,7 @@ async fn replay(app: &App, host: &Host, wanted: Deliveries, detach: bool) -> Res
 }
 
 fn word_list(value: &Value) -> String {
-    value.as_array().into_iter().flatten().map(|v| word(v)).collect::<Vec<_>>().join(", ")
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// How many of the deliveries ended in which state. Those that take too long are `pending`.
