@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector_sdk::{Clock, Role, Timestamp};
+use connector_sdk::{Clock, Fact, RecordKey, Role, Timestamp};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,11 +16,13 @@ use crate::derive::{self, Derivation, DeriveError, FactRecord, Inputs, Member, S
 use crate::domain::companies::Company;
 use crate::domain::connections::Connection;
 use crate::domain::jobs::JobOutcome;
-use crate::domain::{OrgId, Rank};
+use crate::domain::{ConnectionId, OrgId, Rank};
 use crate::jobs::{JobContext, JobError, JobHandler, verdict};
-use crate::store::derivations::{CompanyInputs, DerivationCommit, DerivationWrite, Dirty};
+use crate::store::derivations::{CompanyInputs, DerivationCommit, DerivationWrite, Dirty, FactsRow};
+use crate::store::lay::lay_derivation;
 use crate::store::{Store, StoreError};
 use crate::sync::providers::Providers;
+use crate::sync::resync::Reading;
 
 /// The kind of this job. The store's units push it when a company becomes dirty.
 pub use crate::store::derivations::DERIVE_KIND;
@@ -196,6 +198,27 @@ impl Recompute {
         Ok(true)
     }
 
+    /// What a company will be when these records are in the mirror: as it is stored, and as it will be. `None` for a
+    /// company that is not there.
+    pub async fn foresee(
+        &self,
+        org: &OrgId,
+        company: &Company,
+        coming: &Coming,
+        now: Timestamp,
+    ) -> Result<Option<Company>, StoreError> {
+        let Some(mut inputs) = self.store.load_company_inputs(org, &company.id).await? else {
+            return Ok(None);
+        };
+        let stored = inputs.company.clone();
+        coming.lay_over(&mut inputs.facts);
+        let sources = self.sources(org).await?;
+        match self.commit_of(inputs, &sources, now).write {
+            Some(write) => Ok(Some(lay_derivation(stored, &write, now)?.company)),
+            None => Ok(Some(stored)),
+        }
+    }
+
     /// Derives one company from what is stored, without writing.
     pub async fn look(
         &self,
@@ -208,6 +231,77 @@ impl Recompute {
         let previous = inputs.previous.as_deref().map(Stored::from_document);
         Ok(Some(self.work_out(&inputs, previous.as_ref(), &sources, now)?))
     }
+}
+
+/// Records as they were just read, and not stored.
+#[derive(Debug, Clone, Default)]
+pub struct Coming {
+    /// Records, with their facts.
+    pub records: Vec<FactsRow>,
+    /// Records that are gone.
+    pub gone: Vec<(ConnectionId, RecordKey)>,
+    /// Streams whose records are parties: a party that is gone stays, marked as deleted.
+    pub party_streams: Vec<String>,
+}
+
+impl Coming {
+    /// What was read of a company.
+    pub fn of(providers: &Providers, readings: &[Reading], now: Timestamp) -> Self {
+        let mut coming = Self::default();
+        for reading in readings {
+            let id = &reading.connection.id;
+            for record in &reading.compared.records {
+                coming.records.push(FactsRow {
+                    connection_id: id.clone(),
+                    key: record.key.clone(),
+                    party: record.party.clone(),
+                    facts: record.facts.clone(),
+                    observed_at: now,
+                });
+            }
+            coming.gone.extend(reading.compared.gone.iter().map(|key| (id.clone(), key.clone())));
+            if let Ok(connector) = providers.connector(&reading.connection.connector) {
+                let streams = connector.spec().streams;
+                coming.party_streams.extend(streams.iter().filter(|s| s.party).map(|s| s.name.to_owned()));
+            }
+        }
+        coming
+    }
+
+    /// Lays these over the facts that a derivation reads, as storing them would.
+    fn lay_over(&self, facts: &mut Vec<FactsRow>) {
+        let same = |row: &FactsRow, connection: &ConnectionId, key: &RecordKey| {
+            row.connection_id == *connection && row.key == *key
+        };
+        for (connection, key) in &self.gone {
+            let is_party = self.party_streams.contains(&key.stream);
+            // What has no party is the catalogue: what refers to it goes on by its last terms.
+            facts.retain(|row| is_party || row.party.is_none() || !same(row, connection, key));
+            if is_party {
+                for row in facts.iter_mut().filter(|row| same(row, connection, key)) {
+                    row.facts = deleted_account(&row.facts);
+                }
+            }
+        }
+        for new in &self.records {
+            facts.retain(|row| !same(row, &new.connection_id, &new.key));
+            if new.facts != "[]" {
+                facts.push(new.clone());
+            }
+        }
+        facts.sort_by_cached_key(|row| (row.connection_id.0.clone(), row.key.to_string()));
+    }
+}
+
+/// The facts of an account that is gone.
+fn deleted_account(facts: &str) -> String {
+    let Ok(mut known) = serde_json::from_str::<Vec<Fact>>(facts) else { return facts.to_owned() };
+    for fact in &mut known {
+        if let Fact::BillingAccount(account) = fact {
+            account.deleted = true;
+        }
+    }
+    serde_json::to_string(&known).unwrap_or_else(|_| facts.to_owned())
 }
 
 /// Why a company could not be looked at.

@@ -36,6 +36,11 @@ pub mod metric {
     pub const HTTP_CUT_OFF: &str = "halo_sync_http_cut_off_total";
     /// Webhook requests, by `connector`, `outcome`.
     pub const WEBHOOKS: &str = "halo_sync_webhook_deliveries_total";
+    /// Events of webhooks that were judged, by `connector`, `type` (`other` for those that the connector does not
+    /// ask for) and `state` (`applied`, `ignored`, `failed`).
+    pub const WEBHOOK_EVENTS: &str = "halo_sync_webhook_events_total";
+    /// Records that scheduled audits found to differ from the provider, by `connector`.
+    pub const AUDIT_DRIFT: &str = "halo_sync_audit_drift_total";
     /// Runs of jobs that ended, by `kind`, `outcome`.
     pub const JOB_RUNS: &str = "halo_sync_job_runs_total";
     /// Seconds of a run, by `kind`.
@@ -167,6 +172,8 @@ fn describe() {
     describe_gauge!(metric::HTTP_CONNECTIONS, "Open HTTP connections");
     describe_counter!(metric::HTTP_CUT_OFF, "Connections that were cut off, by reason");
     describe_counter!(metric::WEBHOOKS, "Webhook requests by outcome");
+    describe_counter!(metric::WEBHOOK_EVENTS, "Events of webhooks by type and what became of them");
+    describe_counter!(metric::AUDIT_DRIFT, "Records that scheduled audits found to differ from the provider");
     describe_counter!(metric::JOB_RUNS, "Runs of jobs that ended, by outcome");
     describe_histogram!(metric::JOB_SECONDS, "Seconds of a run of a job");
     describe_histogram!(metric::JOB_WAIT, "Seconds from a job's due time to its start");

@@ -15,9 +15,11 @@ use crate::jobs::{Runtime, RuntimeBuilder, Scan};
 use crate::recompute::Recompute;
 use crate::service::Services;
 use crate::store::{JobStore, JobsSignal, Result, Store};
+use crate::sync::audit::AuditHandler;
 use crate::sync::run::{RunHandler, RunLimits};
 use crate::sync::scheduled::ScheduledHandler;
 use crate::sync::start::{RUN_JOB, run_job};
+use crate::webhooks::endpoint::{CheckHandler, Endpoints, UnseenEndpoints};
 use crate::webhooks::process::{ProcessHandler, process_job};
 
 /// How long finished deliveries are kept: longer than any provider retries, so that a late duplicate is
@@ -35,15 +37,24 @@ pub fn builder(
     signal: &JobsSignal,
     limits: RunLimits,
 ) -> RuntimeBuilder {
-    let Services { store, providers, clock, .. } = services;
+    let Services { store, providers, clock, public_url, .. } = services;
+    let endpoints = Endpoints::new(store.clone(), providers.clone(), clock.clone(), public_url.clone());
     let jobs: Arc<dyn JobStore> = store.clone();
     Runtime::builder(jobs, clock.clone())
         .signal(signal.clone())
         .register(Arc::new(RunHandler::new(store.clone(), providers.clone(), clock.clone(), limits)))
         .register(Arc::new(ScheduledHandler::new(store.clone(), providers.clone(), clock.clone())))
-        .register(Arc::new(ProcessHandler::new(store.clone(), providers.clone(), clock.clone())))
+        .register(Arc::new(ProcessHandler::new(
+            store.clone(),
+            providers.clone(),
+            clock.clone(),
+            settings.include_test_clocks,
+        )))
         .register(Arc::new(Recompute::new(store.clone(), providers.clone(), settings.clone())))
+        .register(Arc::new(CheckHandler(endpoints)))
+        .register(Arc::new(AuditHandler::new(store.clone(), providers.clone(), clock.clone())))
         .scan(Arc::new(StalledInboxes { store: store.clone() }))
+        .scan(Arc::new(UnseenEndpoints { store: store.clone(), by_url: public_url.is_some() }))
         .scan(Arc::new(DirtyOrgs { store: store.clone() }))
         .scan(Arc::new(Turned { store: store.clone() }))
         .scan(Arc::new(StaleRuns { store: store.clone() }))

@@ -48,7 +48,14 @@ pub async fn services(place: &str) -> Services {
     let http = HttpClient::new(HttpConfig::default(), clock.clone()).expect("an HTTP client");
     let keyring = Arc::new(Keyring::new([7; 32]));
     let providers = Providers::new(store.clone(), clock.clone(), http, keyring, registry::connectors());
-    Services { store, providers: Arc::new(providers), clock, schedules: Arc::default() }
+    Services {
+        store,
+        providers: Arc::new(providers),
+        clock,
+        schedules: Arc::default(),
+        audit: None,
+        public_url: None,
+    }
 }
 
 /// The request that connects the sandbox at that address.

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::ColorChoice;
 use super::{
-    backup, companies, completions, config, connect, connections, connectors, derive, doctor, jobs, keys,
-    migrate, render, restore, runs, serve, sync, worker,
+    audit, backup, companies, completions, config, connect, connections, connectors, derive, doctor, jobs,
+    keys, migrate, render, restore, runs, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -20,6 +20,7 @@ Exit codes:
   4    credentials or a permission: a person must act
   5    provider or database not available or asking to wait: try later
   6    settings or database schema
+  7    audit: the mirror differs from the provider
   10   --exit-code: something would change
   130  Ctrl-C
 
@@ -94,10 +95,18 @@ pub enum Command {
     ///
     /// Reads what may have changed since the last time; with --full everything, which also finds what is gone.
     Sync(sync::Args),
+    /// Compare what is stored with what the provider has
+    ///
+    /// Nothing is changed without --repair. A sample of the stored records, or with --all every one; the result is kept and shown by `doctor` and `connections show`.
+    Audit(audit::Args),
     /// Sync runs and what they counted
     ///
     /// Without a subcommand: the latest.
     Runs(runs::Args),
+    /// Deliveries of webhooks, and the endpoint that they come through
+    ///
+    /// Without a subcommand: the latest.
+    Webhooks(webhooks::Args),
     /// Companies, and who of a provider's customers is which
     ///
     /// Without a subcommand: the list.
@@ -234,12 +243,22 @@ mod tests {
             "halo-sync render",
             "halo-sync sync",
             "halo-sync sync con_1 --exit-code",
+            "halo-sync sync con_1 --since 24h --full",
+            "halo-sync sync --company X --since 24h",
+            "halo-sync sync --since 24h",
+            "halo-sync audit",
+            "halo-sync audit con_1 --all --sample 5",
             "halo-sync connect stripe",
             "halo-sync jobs retry",
             "halo-sync jobs retry job_1 --failed",
             "halo-sync keys create --name x",
             "halo-sync serve --demo --no-worker",
             "halo-sync version -v -q",
+            "halo-sync webhooks replay",
+            "halo-sync webhooks replay --connection stripe",
+            "halo-sync webhooks replay evt_1 --since 24h",
+            "halo-sync webhooks list --since yesterday",
+            "halo-sync webhooks register",
         ];
         for line in bad {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
@@ -251,6 +270,11 @@ mod tests {
             "halo-sync connect stripe --api-key-file -",
             "halo-sync sync con_1 --full --stream customers --stream prices",
             "halo-sync sync con_1 --dry-run --exit-code",
+            "halo-sync sync --company X --dry-run --exit-code",
+            "halo-sync sync con_1 --company X",
+            "halo-sync sync con_1 --since 24h --dry-run",
+            "halo-sync audit con_1 --sample 50 --repair --json",
+            "halo-sync audit con_1 --all",
             "halo-sync derive --input - --json",
             "halo-sync render --company X --user U --explain --budget 500",
             "halo-sync render --company X",
@@ -258,6 +282,13 @@ mod tests {
             "halo-sync jobs retry --failed",
             "halo-sync companies link cus_1 acme --connection stripe",
             "halo-sync migrate",
+            "halo-sync webhooks",
+            "halo-sync webhooks list --type invoice.* --state failed --company acme --since 7d --until 2026-11-22",
+            "halo-sync webhooks replay evt_1 dlv_2 --detach",
+            "halo-sync webhooks replay --company acme",
+            "halo-sync webhooks replay --connection stripe --since 24h --state failed",
+            "halo-sync webhooks show evt_1 --body",
+            "halo-sync webhooks register stripe --url https://halo.example.com",
         ];
         for line in good {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

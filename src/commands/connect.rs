@@ -21,6 +21,10 @@ pub struct Args {
     /// File that holds the webhook signing secret
     #[arg(long, value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
+    /// Register this installation's address at the provider, where its API can; needs the setting server.public_url
+    /// and a key that may write webhook endpoints
+    #[arg(long, conflicts_with = "webhook_secret_file")]
+    pub register_webhook: bool,
     /// Name of the connection [default: the connector's]
     #[arg(long)]
     pub name: Option<String>,
@@ -63,6 +67,17 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let loaded = app.settings()?;
     app.start_logs(&loaded, false)?;
     let host = Host::open(app, loaded, Access::WriteIfFree).await?;
+    if args.register_webhook && host.services.public_url.is_none() {
+        return Err(CommandError::new(
+            ExitCode::Config,
+            "no_public_url",
+            "the address that the provider is to send to is not known; nothing was connected",
+        )
+        .why("server.public_url is not set")
+        .try_this(
+            "set server.public_url (or HALO_SYNC_SERVER__PUBLIC_URL) to how the world reaches halo-sync",
+        ));
+    }
     let request = Request::Connect(Connect {
         name: args.name.clone().unwrap_or_else(|| args.connector.clone()),
         connector: args.connector,
@@ -74,6 +89,14 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let answer = host.execute(request).await?;
     app.out.one(&answer, |answer| describe(answer, host.webhook_base()))?;
     let name = answer["connection"]["name"].as_str().unwrap_or_default();
+    if args.register_webhook {
+        super::webhooks::register(app, &host, name.to_owned(), None).await.map_err(|error| {
+            let why = error.to_string();
+            CommandError { message: "connected, but the webhook is not registered".to_owned(), ..error }
+                .why(why)
+                .try_this(format!("halo-sync webhooks register {name}"))
+        })?;
+    }
     app.out.note(&match host.writes && !host.on_postgres() {
         true => "The first read begins with:  halo-sync serve".to_owned(),
         false => format!("The first read has begun:  halo-sync runs list --connection {name}"),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::host::{Access, Host};
 use super::{App, CommandError, ExitCode, moment};
 use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::domain::watch::Audit;
 use crate::service::Request;
 use crate::service::connections::webhook_path;
 
@@ -83,10 +84,16 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let answer = host.execute(request).await?;
     app.out.one(&answer, |answer| {
         let missing = answer["account"]["missing"].as_array().map_or(0, Vec::len);
-        match missing {
+        let mut lines = vec![match missing {
             0 => done.to_owned(),
             n => format!("{done}; {n} permissions are missing: {}", answer["account"]["missing"]),
+        }];
+        for fault in answer["endpoint"]["faults"].as_array().into_iter().flatten() {
+            for part in ["message", "hint"] {
+                lines.push(format!("webhooks  {}", fault[part].as_str().unwrap_or_default()));
+            }
         }
+        lines.join("\n")
     })
 }
 
@@ -138,10 +145,12 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         .into_iter()
         .filter(|s| s.connection_id.as_ref() == Some(&connection.id))
         .collect();
+    let endpoint = host.store().find_endpoint(&host.org, &connection.id).await?;
+    let audit = host.store().list_audits(&host.org, &connection.id, 1).await?.pop();
     let webhook = format!("{}{}", host.webhook_base(), webhook_path(&connection));
     let spec = host.services.providers.connector(&connection.connector).ok().map(|c| c.spec());
     let feed = spec.and_then(|spec| spec.feed).map(|feed| feed.name);
-    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook });
+    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook, "endpoint": endpoint, "audit": audit });
     app.out.one(&answer, |_| {
         let mut lines = vec![
             format!(
@@ -155,6 +164,15 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
             format!("mode      {}", if connection.mode == Mode::Test { "TEST" } else { "live" }),
             format!("webhooks  {webhook}"),
         ];
+        if let Some(endpoint) = &endpoint {
+            let id = endpoint.endpoint_id.as_deref().unwrap_or("none");
+            let well = if endpoint.faults.is_empty() { "well" } else { "not well" };
+            lines.push(format!("endpoint  {id}, {well} at {}", moment(endpoint.checked_at)));
+            lines.extend(
+                endpoint.faults.iter().map(|f| format!("          {}\n          {}", f.message, f.hint)),
+            );
+        }
+        lines.extend(audit.iter().map(|audit| format!("audit     {}", audit_line(audit))));
         lines.extend(connection.status_reason.iter().map(|why| format!("why       {why}")));
         for count in &counts {
             let fresh = count.caught_up_at.map_or_else(|| "never read to its end".to_owned(), moment);
@@ -178,6 +196,15 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
     })
 }
 
+/// An audit in one line.
+pub(super) fn audit_line(audit: &Audit) -> String {
+    let found = match audit.drift {
+        0 => "no drift".to_owned(),
+        drift => format!("{drift} differed from the provider, {} repaired", audit.repaired),
+    };
+    format!("{} records compared at {}, {found}", audit.compared, moment(audit.finished_at))
+}
+
 async fn remove(app: &App, host: &Host, name: String, confirm: Option<String>) -> Result<(), CommandError> {
     let connection = host.services.connection(&host.org, &name).await?;
     let counts = host.store().count_records(&host.org, &connection.id).await?;
@@ -195,5 +222,14 @@ async fn remove(app: &App, host: &Host, name: String, confirm: Option<String>) -
     }
     let answer: Value =
         host.execute(Request::RemoveConnection { connection: connection.id.0.clone() }).await?;
-    app.out.one(&answer, |_| format!("removed {} and {records} records", connection.name))
+    app.out.one(&answer, |_| format!("removed {} and {records} records", connection.name))?;
+    if answer["endpoint"]["removed"] == false {
+        let text = |name: &str| answer["endpoint"][name].as_str().unwrap_or_default().to_owned();
+        app.out.warn(&format!(
+            "endpoint {} is still at the provider ({}): delete it there, or it goes on sending",
+            text("id"),
+            text("why")
+        ));
+    }
+    Ok(())
 }

@@ -2,8 +2,9 @@
 
 use super::cli::Command;
 use super::{
-    App, CommandError, ExitCode, backup, companies, completions, config, connect, connections, connectors,
-    derive, doctor, jobs, keys, migrate, render, restore, runs, serve, sync, version, worker,
+    App, CommandError, ExitCode, audit, backup, companies, completions, config, connect, connections,
+    connectors, derive, doctor, jobs, keys, migrate, render, restore, runs, serve, sync, version, webhooks,
+    worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -27,6 +28,8 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Migrate(args) => migrate::run(app, args).await?,
         Command::Serve(args) => return serve::run(app, args).await,
         Command::Worker(args) => return worker::run(app, args).await,
+        Command::Webhooks(args) => return webhooks::run(app, args).await,
+        Command::Audit(args) => return audit::run(app, args).await,
         Command::Sync(args) => return sync::run(app, args).await,
         Command::Doctor(args) => return doctor::run(app, args).await,
     }

@@ -3,10 +3,12 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 
+use super::connections::audit_line;
 use super::host::{Access, Host, keyring, target};
 use super::{App, CommandError, ExitCode, moment};
 use crate::backups;
 use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::domain::watch::WebhookEndpoint;
 use crate::service::Request;
 use crate::store::Target;
 use crate::sync::credentials::CredentialError;
@@ -201,6 +203,12 @@ async fn connections(
         }
         freshness(app, host, &connection, &name, findings).await?;
         changes(host, &connection, &name, findings).await?;
+        deliveries(app, host, &connection, &name, findings).await?;
+        last_audit(host, &connection, &name, findings).await?;
+        if args.offline {
+            let seen = host.store().find_endpoint(&host.org, &connection.id).await?;
+            endpoint_faults(&name, seen.as_ref(), findings);
+        }
         match connection.status {
             ConnectionStatus::Paused => findings.fix(
                 &name,
@@ -276,6 +284,81 @@ async fn freshness(
     Ok(())
 }
 
+fn endpoint_faults(name: &str, endpoint: Option<&WebhookEndpoint>, findings: &mut Findings) {
+    let Some(endpoint) = endpoint else { return };
+    for fault in &endpoint.faults {
+        findings.fix(name, State::Warn, &fault.message, &fault.hint);
+    }
+    if let (true, Some(id)) = (endpoint.faults.is_empty(), &endpoint.endpoint_id) {
+        findings.add(name, State::Ok, format!("webhook endpoint {id} sends all that is read"));
+    }
+}
+
+/// What the latest comparison with the provider found.
+async fn last_audit(
+    host: &Host,
+    connection: &Connection,
+    name: &str,
+    findings: &mut Findings,
+) -> Result<(), CommandError> {
+    let audits = host.store().list_audits(&host.org, &connection.id, 1).await?;
+    let Some(audit) = audits.first() else { return Ok(()) };
+    let found = audit_line(audit);
+    match audit.drift > audit.repaired {
+        true => findings.fix(
+            name,
+            State::Warn,
+            found,
+            format!("halo-sync audit {} --all --repair", connection.name),
+        ),
+        false => findings.add(name, State::Ok, found),
+    }
+    Ok(())
+}
+
+/// How far back deliveries are looked at.
+const LATELY: TimeDelta = TimeDelta::days(7);
+
+/// Types that came and mean nothing here, and deliveries that failed.
+async fn deliveries(
+    app: &App,
+    host: &Host,
+    connection: &Connection,
+    name: &str,
+    findings: &mut Findings,
+) -> Result<(), CommandError> {
+    let counts = host.store().count_deliveries(&host.org, &connection.id, app.clock.now() - LATELY).await?;
+    let failed: i64 = counts.iter().filter(|c| c.state == "failed").map(|c| c.count).sum();
+    if failed > 0 {
+        findings.fix(
+            name,
+            State::Warn,
+            format!("{failed} webhooks of the last 7 days failed"),
+            format!("halo-sync webhooks list --connection {} --state failed", connection.name),
+        );
+    }
+    let Ok(connector) = host.services.providers.connector(&connection.connector) else { return Ok(()) };
+    let asked = connector.spec().webhook_events;
+    let unknown: Vec<_> = counts
+        .iter()
+        .filter(|c| c.state == "ignored" && !asked.contains(&c.kind.as_str()))
+        .map(|c| format!("{} ({})", c.kind, c.count))
+        .collect();
+    if !unknown.is_empty() {
+        findings.fix(
+            name,
+            State::Ok,
+            format!(
+                "{} webhook types of the last 7 days change nothing here: {}",
+                unknown.len(),
+                unknown.join(", ")
+            ),
+            format!("halo-sync webhooks register {}   (sends only what is read)", connection.name),
+        );
+    }
+    Ok(())
+}
+
 async fn credentials(host: &Host, connection: &Connection, name: &str, findings: &mut Findings) {
     match host.execute(Request::CheckConnection { connection: connection.id.0.clone() }).await {
         Ok(answer) => {
@@ -284,6 +367,9 @@ async fn credentials(host: &Host, connection: &Connection, name: &str, findings:
                 true => findings.add(name, State::Ok, "the credentials are good"),
                 false => findings.add(name, State::Warn, format!("permissions are missing: {missing}")),
             }
+            let endpoint: Option<WebhookEndpoint> =
+                serde_json::from_value(answer["endpoint"].clone()).unwrap_or_default();
+            endpoint_faults(name, endpoint.as_ref(), findings);
         }
         Err(error) => {
             let hint = error.what_to_type.clone().unwrap_or_else(|| {

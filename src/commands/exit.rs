@@ -29,6 +29,8 @@ pub enum ExitCode {
     TryLater = 5,
     /// Settings or the database's schema.
     Config = 6,
+    /// `audit`: the mirror differs from the provider.
+    Drift = 7,
     /// `--exit-code`: something would change.
     ChangesPending = 10,
     /// Ctrl-C.

@@ -21,7 +21,7 @@ use crate::http::control;
 use crate::http::sdk::PromptSettings;
 use crate::jobs::RuntimeHandle;
 use crate::recompute;
-use crate::service::{Request, ScheduleTemplate, Services};
+use crate::service::{AuditPlan, Request, ScheduleTemplate, Services};
 use crate::store::{self, JobsSignal, OpenMode, Store, StoreConfig, StoreError, Target};
 use crate::sync::credentials::Keyring;
 use crate::sync::providers::Providers;
@@ -135,6 +135,7 @@ impl Host {
         if changed {
             tracing::info!("settings of derivation changed: every company is derived again");
         }
+        self.services.ensure_audits().await?;
         let handle = worker::builder(&self.services, &self.derive, &self.signal, limits)
             .concurrency(config.worker.concurrency)
             .sole_process(!self.on_postgres())
@@ -268,5 +269,17 @@ fn services(app: &App, loaded: &Loaded, store: Arc<dyn Store>) -> Result<Service
             template(RunKind::Incremental, &sync.incremental_schedule),
             template(RunKind::FullResync, &sync.full_schedule),
         ]),
+        audit: (!sync.audit_schedule.is_empty()).then(|| AuditPlan {
+            expression: sync.audit_schedule.clone(),
+            time_zone: sync.time_zone.clone(),
+            sample: sync.audit_sample,
+            repair: sync.audit_repair,
+        }),
+        public_url: loaded
+            .config
+            .server
+            .public_url
+            .as_deref()
+            .map(|url| url.trim_end_matches('/').to_owned()),
     })
 }

@@ -5,6 +5,7 @@
 //! [`ExitCode`] and, when it failed, with a [`CommandError`] that says what failed, why, and what to type.
 
 mod app;
+pub mod audit;
 pub mod backup;
 pub mod cli;
 pub mod companies;
@@ -27,11 +28,14 @@ mod output;
 mod progress;
 pub mod render;
 pub mod restore;
+mod resync;
 mod running;
 pub mod runs;
 pub mod serve;
 pub mod sync;
 pub mod version;
+pub mod webhooks;
+mod when;
 pub mod worker;
 
 pub use app::{App, Invocation};

@@ -10,6 +10,8 @@ use super::{App, CommandError, ExitCode, read_text, word};
 use crate::context::{
     CompanyDoc, MergeOptions, Merged, RenderOptions, Rendered, Request, UserDoc, cases, merge, render,
 };
+use crate::domain::companies::Company;
+use crate::http::sdk::PromptSettings;
 use crate::service::find_company;
 use crate::store::identity::Lookup;
 
@@ -65,6 +67,16 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let budget_tokens = args.budget.or(prompt.budget_tokens);
     let rendered = render(&merged, &RenderOptions { budget_tokens, ..RenderOptions::default() });
     print(app, &merged, &rendered, args.explain)
+}
+
+/// The text that a chat of a company gets, without a user.
+pub(super) fn company_text(prompt: &PromptSettings, company: Company) -> String {
+    let company = CompanyDoc::from(company);
+    let request = Request::default();
+    let options = MergeOptions { reporting_currency: prompt.reporting_currency.clone() };
+    let merged = merge(None, Some(&company), &request, &prompt.attributes, &options);
+    let budget_tokens = prompt.budget_tokens;
+    render(&merged, &RenderOptions { budget_tokens, ..RenderOptions::default() }).text
 }
 
 fn print(app: &App, merged: &Merged<'_>, rendered: &Rendered, explain: bool) -> Result<(), CommandError> {

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::host::{Access, Host};
 use super::progress::Progress;
+use super::resync::{self, Since};
 use super::runs::{changed, total};
+use super::when::{When, when};
 use super::{App, CommandError, ExitCode, word};
 use crate::domain::RunId;
 use crate::domain::runs::{RunStatus, StreamProgress, SyncRun};
@@ -16,21 +18,34 @@ use crate::sync::dry_run::dry_run;
 /// What is given to `sync`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which connection: its id (`con_…`) or name
-    #[arg(value_name = "CONN")]
-    pub connection: String,
+    /// Which connection: its id (`con_…`) or name; with --company every one, unless it is given
+    #[arg(value_name = "CONN", required_unless_present = "company")]
+    pub connection: Option<String>,
     /// Read everything again
     #[arg(long)]
     pub full: bool,
     /// Only this stream; may be given more than once
     #[arg(long = "stream", value_name = "STREAM")]
     pub streams: Vec<String>,
+    /// Only everything of this company (its id, external id or name), and show what that changes
+    #[arg(long, conflicts_with_all = ["full", "streams", "since"])]
+    pub company: Option<String>,
+    /// Only what was created or changed since: 2026-11-22T10:00:00Z, 2026-11-22, or 24h for so long ago
+    #[arg(long, value_name = "WHEN", value_parser = when, conflicts_with_all = ["full", "streams"])]
+    pub since: Option<When>,
     /// Read and compare, write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// End with exit code 10 when something would change
     #[arg(long, requires = "dry_run")]
     pub exit_code: bool,
+}
+
+impl Args {
+    /// The connection; clap asks for one where it is needed.
+    pub(super) fn connection(&self) -> &str {
+        self.connection.as_deref().unwrap_or_default()
+    }
 }
 
 /// How often a run that another process works on is looked at.
@@ -42,13 +57,27 @@ const LOOK: Duration = Duration::from_millis(250);
 ///
 /// What the run met: credentials (4), a provider that is not there (5). Exit code 3 when records were
 /// rejected, 10 when a dry run would change something and was asked to say so.
-pub async fn run(app: &App, args: Args) -> Result<ExitCode, CommandError> {
+pub async fn run(app: &App, mut args: Args) -> Result<ExitCode, CommandError> {
     let loaded = app.settings()?;
     app.start_logs(&loaded, false)?;
-    if args.dry_run {
-        return look(app, &Host::open(app, loaded, Access::Read).await?, &args).await;
+    let access = if args.dry_run { Access::Read } else { Access::WriteIfFree };
+    let host = Host::open(app, loaded, access).await?;
+    if let Some(company) = &args.company {
+        return resync::of_company(app, &host, company, &args).await;
     }
-    let host = Host::open(app, loaded, Access::WriteIfFree).await?;
+    if let Some(since) = args.since {
+        match resync::since(app, &host, since.instant(app.clock.now()), &args).await? {
+            Since::Done(code) => return Ok(code),
+            // Older than what the provider remembers.
+            Since::Everything(why) => {
+                app.out.note(&format!("{why}: everything is read instead."));
+                args.full = true;
+            }
+        }
+    }
+    if args.dry_run {
+        return look(app, &host, &args).await;
+    }
     // Nobody else works jobs off while this process holds the file; on Postgres one more worker does no harm.
     let worker = if host.writes { Some(host.start_worker(app).await?) } else { None };
     let followed = start_and_follow(app, &host, &args).await;
@@ -79,7 +108,7 @@ pub async fn run(app: &App, args: Args) -> Result<ExitCode, CommandError> {
 async fn start_and_follow(app: &App, host: &Host, args: &Args) -> Result<SyncRun, CommandError> {
     let answer = host
         .execute(Request::Sync {
-            connection: args.connection.clone(),
+            connection: args.connection().to_owned(),
             full: args.full,
             streams: args.streams.clone(),
         })
@@ -107,7 +136,7 @@ pub(super) async fn follow(app: &App, host: &Host, id: &RunId) -> Result<SyncRun
 }
 
 async fn look(app: &App, host: &Host, args: &Args) -> Result<ExitCode, CommandError> {
-    let connection = host.services.connection(&host.org, &args.connection).await?;
+    let connection = host.services.connection(&host.org, args.connection()).await?;
     let progress = Progress::new(&app.out, &*app.clock);
     let services = &host.services;
     let streams = dry_run(

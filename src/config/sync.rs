@@ -12,7 +12,13 @@ pub struct Sync {
     pub incremental_schedule: String,
     /// When a new connection reads everything, which finds what webhooks and cursors missed.
     pub full_schedule: String,
-    /// IANA time zone of both.
+    /// When a sample of each mirror is compared with its provider: cron, five fields; empty for never.
+    pub audit_schedule: String,
+    /// Records of each mirror in that sample.
+    pub audit_sample: u32,
+    /// Whether what such an audit finds to differ is read again.
+    pub audit_repair: bool,
+    /// IANA time zone of all three.
     pub time_zone: String,
     /// Pages that one job reads before it lets others run; it goes on from the last page.
     pub page_budget: u32,
@@ -25,6 +31,9 @@ impl Default for Sync {
         Self {
             incremental_schedule: "7 * * * *".to_owned(),
             full_schedule: "23 3 * * *".to_owned(),
+            audit_schedule: "41 5 * * *".to_owned(),
+            audit_sample: 200,
+            audit_repair: true,
             time_zone: "UTC".to_owned(),
             page_budget: 100,
             job_seconds: 30,
@@ -37,7 +46,11 @@ impl Sync {
         for (key, text) in [
             ("sync.incremental_schedule", &self.incremental_schedule),
             ("sync.full_schedule", &self.full_schedule),
+            ("sync.audit_schedule", &self.audit_schedule),
         ] {
+            if key == "sync.audit_schedule" && text.is_empty() {
+                continue;
+            }
             if let Err(error) = text.parse::<cron::Cron>() {
                 found.add(key, format!("{text:?}: {error}"));
             }
@@ -45,6 +58,7 @@ impl Sync {
         if let Err(error) = cron::time_zone(&self.time_zone) {
             found.add("sync.time_zone", error.to_string());
         }
+        found.within("sync.audit_sample", self.audit_sample, 1, 100_000);
         found.within("sync.page_budget", self.page_budget, 1, 100_000);
         found.within("sync.job_seconds", self.job_seconds, 1, 3_600);
     }

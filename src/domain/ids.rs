@@ -65,6 +65,8 @@ ids! {
     KeyId = "key";
     /// A schedule.
     ScheduleId = "sch";
+    /// A comparison of a mirror with its provider.
+    AuditId = "aud";
 }
 
 impl OrgId {

@@ -10,7 +10,8 @@ pub mod keys;
 pub mod rank;
 pub mod runs;
 pub mod users;
+pub mod watch;
 
 pub use context_entry::{ContextEntry, ContextType};
-pub use ids::{CompanyId, ConnectionId, DeliveryId, JobId, KeyId, OrgId, RunId, ScheduleId, UserId};
+pub use ids::{AuditId, CompanyId, ConnectionId, DeliveryId, JobId, KeyId, OrgId, RunId, ScheduleId, UserId};
 pub use rank::Rank;

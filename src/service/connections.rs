@@ -1,6 +1,6 @@
 //! Connections: checked before they are saved, scheduled, paused, removed.
 
-use connector_sdk::{Account, Mode, Priority, Secrets};
+use connector_sdk::{Account, Mode, Priority, RecordKey, Secrets};
 use serde_json::{Value, json};
 
 use super::{Connect, Failure, FailureKind, Services};
@@ -10,8 +10,11 @@ use crate::domain::{ConnectionId, OrgId, ScheduleId};
 use crate::jobs::cron;
 use crate::store::settings::SealedSecret;
 use crate::sync::SyncError;
+use crate::sync::audit::AUDIT_JOB;
 use crate::sync::providers::{ConnectionSettings, WEBHOOK_SECRET};
+use crate::sync::reread::reread;
 use crate::sync::start::{RunRequest, SCHEDULED_JOB, Started, start_run};
+use crate::webhooks::endpoint::{Endpoints, RegisterError};
 use crate::webhooks::process::process_job;
 
 /// How long a replaced webhook secret is still accepted: the provider may sign with it for as long.
@@ -149,7 +152,61 @@ impl Services {
                 })
                 .await?;
         }
+        if let Some(audit) = self.audit_schedule(connection)? {
+            self.store.put_schedule(&audit).await?;
+        }
         Ok(())
+    }
+
+    /// The schedule of a connection's audit, as it should be.
+    fn audit_schedule(&self, connection: &Connection) -> Result<Option<Schedule>, Failure> {
+        let Some(plan) = &self.audit else { return Ok(None) };
+        let next = cron::next_after(&plan.expression, &plan.time_zone, self.clock.now())
+            .map_err(|e| Failure::new(FailureKind::Setup, "schedule", e.to_string()))?;
+        Ok(Some(Schedule {
+            id: audit_schedule_id(connection),
+            org_id: connection.org_id.clone(),
+            connection_id: Some(connection.id.clone()),
+            job_kind: AUDIT_JOB.to_owned(),
+            args: json!({ "kind": "audit", "sample": plan.sample, "repair": plan.repair }),
+            expression: plan.expression.clone(),
+            time_zone: plan.time_zone.clone(),
+            next_run_at: next,
+            last_run_at: None,
+            enabled: true,
+        }))
+    }
+
+    /// Gives every connection the audit that the settings ask for, those that were made before it was asked for too,
+    /// and ends it where they ask for none. An audit that is as it should be keeps its place.
+    ///
+    /// # Errors
+    /// The store's; a schedule that is not understood.
+    pub async fn ensure_audits(&self) -> Result<(), Failure> {
+        let known = self.store.list_schedules(None).await?;
+        for connection in self.store.list_connections(None).await? {
+            let id = audit_schedule_id(&connection);
+            let old = known.iter().find(|s| s.id == id);
+            match (self.audit_schedule(&connection)?, old) {
+                (Some(new), Some(old))
+                    if old.enabled
+                        && (&old.expression, &old.time_zone, &old.args)
+                            == (&new.expression, &new.time_zone, &new.args) => {}
+                (Some(new), _) => self.store.put_schedule(&new).await?,
+                (None, Some(old)) if old.enabled => {
+                    self.store.put_schedule(&Schedule { enabled: false, ..old.clone() }).await?;
+                }
+                (None, _) => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn reread(&self, org: &OrgId, name: &str, keys: &[RecordKey]) -> Result<Value, Failure> {
+        let connection = self.connection(org, name).await?;
+        let (counts, skipped) =
+            reread(&*self.store, &self.providers, &*self.clock, &connection, keys, Priority::Webhook).await?;
+        Ok(json!({ "counts": counts, "skipped": skipped }))
     }
 
     pub(super) async fn check_connection(&self, org: &OrgId, name: &str) -> Result<Value, Failure> {
@@ -168,7 +225,8 @@ impl Services {
                 connection.updated_at = now;
                 self.store.update_connection(&connection).await?;
                 self.store.push_jobs(vec![process_job(org, &connection.id, now)]).await?;
-                Ok(json!({ "connection": connection, "account": account }))
+                let endpoint = self.endpoints().inspect(&connection, &*session).await?;
+                Ok(json!({ "connection": connection, "account": account, "endpoint": endpoint }))
             }
             Err(error) => {
                 let failure = Failure::from(error);
@@ -201,8 +259,50 @@ impl Services {
 
     pub(super) async fn remove_connection(&self, org: &OrgId, name: &str) -> Result<Value, Failure> {
         let connection = self.connection(org, name).await?;
+        // Credentials that were revoked, or a provider that is down, do not keep a connection alive.
+        let endpoint = match self.endpoints().remove(&connection).await {
+            Ok(removed) => removed.map(|id| json!({ "id": id, "removed": true })),
+            Err(error) => self
+                .endpoints()
+                .made_by_us(&connection)
+                .await?
+                .map(|id| json!({ "id": id, "removed": false, "why": error.to_string() })),
+        };
         let records = self.store.delete_connection(org, &connection.id, self.clock.now()).await?;
-        Ok(json!({ "connection": connection.id, "removed_records": records }))
+        Ok(json!({ "connection": connection.id, "removed_records": records, "endpoint": endpoint }))
+    }
+
+    pub(super) fn endpoints(&self) -> Endpoints {
+        let (store, providers) = (self.store.clone(), self.providers.clone());
+        Endpoints::new(store, providers, self.clock.clone(), self.public_url.clone())
+    }
+
+    pub(super) async fn register_webhook(
+        &self,
+        org: &OrgId,
+        name: &str,
+        public_url: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let connection = self.connection(org, name).await?;
+        let (did, endpoint) = self.endpoints().register(&connection, public_url).await.map_err(|error| {
+            let message = error.to_string();
+            let again = format!("halo-sync webhooks register {}", connection.name);
+            match error {
+                RegisterError::NotOffered(_) => Failure::invalid("not_offered", message),
+                RegisterError::NoPublicUrl => Failure::new(FailureKind::Setup, "no_public_url", message)
+                    .hint(format!("Set server.public_url, or give it once: {again} --url https://…")),
+                RegisterError::NotHttps(_) => {
+                    Failure::invalid("not_https", message).hint(format!("{again} --url https://…"))
+                }
+                RegisterError::Foreign(id) => Failure::invalid("endpoint_exists", message).hint(format!(
+                    "Delete endpoint {id} at the provider and run this again, or give its secret: halo-sync \
+                     connect {} --name {} --api-key-file FILE --webhook-secret-file FILE",
+                    connection.connector, connection.name
+                )),
+                RegisterError::Sync(error) => error.into(),
+            }
+        })?;
+        Ok(json!({ "did": did, "endpoint": endpoint }))
     }
 
     pub(super) async fn sync(
@@ -236,6 +336,10 @@ impl Services {
     }
 }
 
+fn audit_schedule_id(connection: &Connection) -> ScheduleId {
+    ScheduleId(format!("sch_{}_audit", connection.id.as_str().trim_start_matches("con_")))
+}
+
 /// A key of another account, or of the other mode, would mix two books under one connection.
 fn same_account(old: &Connection, account: &Account) -> Result<(), Failure> {
     let hint = "Make a connection of its own: halo-sync connect … --name NAME";
@@ -266,7 +370,4 @@ fn apply_account(connection: &mut Connection, account: &Account) {
     connection.limits = json!({ "missing": account.missing, "not_offered": account.not_offered });
 }
 
-/// Where the provider sends this connection's webhooks.
-pub fn webhook_path(connection: &Connection) -> String {
-    format!("/api/integrations/{}/webhook/{}", connection.connector, connection.id)
-}
+pub use crate::webhooks::endpoint::webhook_path;

@@ -6,6 +6,7 @@
 
 mod companies;
 pub mod connections;
+pub mod deliveries;
 mod failure;
 pub mod keys;
 
@@ -16,9 +17,11 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use deliveries::Deliveries;
 pub use failure::{Failure, FailureKind};
 
 use crate::domain::connections::KeyClass;
+use crate::domain::watch::Audit;
 use crate::domain::{CompanyId, ConnectionId, JobId, KeyId, OrgId};
 use crate::store::Store;
 use crate::sync::providers::Providers;
@@ -58,6 +61,30 @@ pub enum Request {
         full: bool,
         /// Streams; empty for all.
         streams: Vec<String>,
+    },
+    /// Reads records again and stores them.
+    Reread {
+        /// Id or name.
+        connection: String,
+        /// Which records.
+        keys: Vec<RecordKey>,
+    },
+    /// Keeps the result of an audit.
+    KeepAudit {
+        /// The result.
+        audit: Box<Audit>,
+    },
+    /// Has deliveries processed again.
+    ReplayDeliveries {
+        /// Which.
+        deliveries: Deliveries,
+    },
+    /// Makes the connection's webhook endpoint at the provider, or puts the one there is right.
+    RegisterWebhook {
+        /// Id or name.
+        connection: String,
+        /// How the world reaches us; nothing for the configured address.
+        public_url: Option<String>,
     },
     /// Links a party by hand, or (without a company) says that it is nobody's.
     Link {
@@ -145,6 +172,10 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Schedules that a new connection gets.
     pub schedules: Arc<Vec<ScheduleTemplate>>,
+    /// The daily audit that every connection gets.
+    pub audit: Option<AuditPlan>,
+    /// How the world reaches this installation, without a trailing slash, where that is set.
+    pub public_url: Option<String>,
 }
 
 /// A schedule that every new connection gets.
@@ -158,6 +189,19 @@ pub struct ScheduleTemplate {
     pub time_zone: String,
 }
 
+/// When connections are audited, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditPlan {
+    /// Cron expression.
+    pub expression: String,
+    /// IANA time zone.
+    pub time_zone: String,
+    /// Records of the mirror that are compared each time.
+    pub sample: u32,
+    /// Whether what differs is read again.
+    pub repair: bool,
+}
+
 impl Services {
     /// Carries a request out for an organisation. The answer is shaped for people's tools: stable names,
     /// no secrets but a new key's own text.
@@ -169,6 +213,15 @@ impl Services {
             Request::ResumeConnection { connection } => self.pause_connection(org, &connection, false).await,
             Request::RemoveConnection { connection } => self.remove_connection(org, &connection).await,
             Request::Sync { connection, full, streams } => self.sync(org, &connection, full, streams).await,
+            Request::Reread { connection, keys } => self.reread(org, &connection, &keys).await,
+            Request::KeepAudit { audit } => {
+                self.store.put_audit(org, &audit, crate::sync::audit::KEEP).await?;
+                Ok(serde_json::json!({ "audit": audit.id }))
+            }
+            Request::ReplayDeliveries { deliveries } => self.replay(org, deliveries).await,
+            Request::RegisterWebhook { connection, public_url } => {
+                self.register_webhook(org, &connection, public_url.as_deref()).await
+            }
             Request::Link { connection, party, company } => {
                 self.link(org, &connection, &party, company.as_deref()).await
             }

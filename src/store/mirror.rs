@@ -97,6 +97,10 @@ pub struct DeliveryDone {
     pub state: &'static str,
     /// Why.
     pub error: Option<String>,
+    /// The records that it named.
+    pub touched: Vec<RecordKey>,
+    /// The party that it was about.
+    pub party: Option<RecordKey>,
 }
 
 /// Everything that one page, or one batch of touched records, changes: committed whole.
@@ -218,6 +222,24 @@ pub trait MirrorStore {
         connection: &ConnectionId,
         keys: &[RecordKey],
     ) -> Result<Vec<StoredRecord>>;
+
+    /// Keys of a stream's live records in their order, at most `limit`, from behind the id `after`.
+    async fn list_record_keys(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        stream: &str,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<RecordKey>>;
+
+    /// Keys of the live records that belong to these parties.
+    async fn list_party_record_keys(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        parties: &[RecordKey],
+    ) -> Result<Vec<RecordKey>>;
 
     /// Parties whose link could not be decided when they were read, or whose company keys have changed
     /// since, to be matched again: the party's record. At most `limit`.

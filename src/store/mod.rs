@@ -56,6 +56,7 @@ mod error;
 pub mod identity;
 pub mod inbox;
 pub mod jobs;
+pub(crate) mod lay;
 pub mod mirror;
 mod open;
 pub mod postgres;
@@ -64,6 +65,7 @@ pub mod settings;
 mod signal;
 pub mod sqlite;
 mod traits;
+pub mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -82,6 +84,7 @@ pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use rates::RateStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
+pub use watch::WatchStore;
 
 /// Result of a unit of work.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -96,6 +99,7 @@ pub trait Store:
     + DerivationStore
     + SettingsStore
     + RateStore
+    + WatchStore
     + Send
     + Sync
 {

@@ -4,6 +4,10 @@
 //! | --- | --- |
 //! | [`providers`] | sessions: a connection with its settings, secrets and rate budget |
 //! | [`dry_run`] | what a full read would change |
+//! | [`compare`] | the mirror beside the provider: what differs, and where |
+//! | [`audit`] | a sample of the mirror, or all of it, compared |
+//! | [`resync`] | everything of one company, compared |
+//! | [`reread`] | records read again by their keys |
 //! | [`ingest`] | records prepared for the mirror; pages and webhook touches join here |
 //! | [`links`] | who is whose company |
 //! | [`run`] | the job that reads the streams of a run |
@@ -13,7 +17,9 @@
 //! | [`start`] | making runs: on connect, on schedule, by hand |
 //! | [`credentials`] | secrets at rest |
 
+pub mod audit;
 mod canonical;
+pub mod compare;
 pub mod credentials;
 pub mod dry_run;
 mod feed;
@@ -21,6 +27,8 @@ pub mod ingest;
 pub mod links;
 pub mod providers;
 mod reader;
+pub mod reread;
+pub mod resync;
 pub mod run;
 pub mod scheduled;
 mod shared_rates;

@@ -11,6 +11,7 @@ mod convergence;
 mod crash;
 mod faults;
 mod flow;
+mod hooks;
 mod http_base;
 mod jobs;
 mod localstripe;

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::{Budget, Priority};
 use crate::clock::{Clock, Timestamp};
+use crate::endpoint::EndpointAdmin;
 use crate::error::{ConnectorError, FactsError};
 use crate::facts::Fact;
 use crate::http::HttpClient;
-use crate::record::{Batch, Cursor, Page, Partition, ReadMode, Record, RecordKey};
+use crate::record::{Batch, Changed, Cursor, Page, Partition, ReadMode, Record, RecordKey};
 use crate::spec::Spec;
 use crate::webhook::WebhookSource;
 
@@ -163,6 +164,31 @@ pub trait Session: Send + Sync {
     /// The records of those ids as the provider has them now, batched where the API can. An id that the
     /// provider no longer has comes back as a tombstone.
     async fn read_many(&self, stream: &str, ids: &[String]) -> Result<Batch, ConnectorError>;
+
+    /// Webhook endpoints at the provider, where its API can make them; `None` where a person must.
+    fn endpoints(&self) -> Option<&dyn EndpointAdmin> {
+        None
+    }
+
+    /// Everything that the provider has of a party as it is now: its own record, and every record that belongs to
+    /// it. What those refer to is not in it. A party that the provider no longer has comes back as a tombstone.
+    async fn read_party(&self, _party: &RecordKey) -> Result<Batch, ConnectorError> {
+        Err(ConnectorError::NotOffered("reading one party".to_owned()))
+    }
+
+    /// Records that were created, changed or deleted since that instant, as the provider's own history names
+    /// them; a page a call, each from the cursor that the last one gave.
+    ///
+    /// # Errors
+    /// [`ConnectorError::NotOffered`] where the provider keeps no history, or none that goes back so far, in words
+    /// that say so.
+    async fn changed_since(
+        &self,
+        _since: Timestamp,
+        _cursor: Option<&Cursor>,
+    ) -> Result<Changed, ConnectorError> {
+        Err(ConnectorError::NotOffered("a history of changes".to_owned()))
+    }
 
     /// Pairs (from, to) of associated records, for providers whose records do not name each other.
     async fn associations(

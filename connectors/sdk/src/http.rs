@@ -141,6 +141,33 @@ impl Call {
         })
     }
 
+    /// A `POST` of form fields.
+    ///
+    /// # Errors
+    /// As [`Call::get`].
+    pub fn post_form(
+        endpoint: &'static str,
+        base: &Url,
+        path: &[&str],
+        fields: &[(&str, &str)],
+    ) -> Result<Self, ConnectorError> {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        Ok(Self {
+            method: Method::POST,
+            body: Some((form, Bytes::from(body))),
+            ..Self::get(endpoint, base, path)?
+        })
+    }
+
+    /// A `DELETE`.
+    ///
+    /// # Errors
+    /// As [`Call::get`].
+    pub fn delete(endpoint: &'static str, base: &Url, path: &[&str]) -> Result<Self, ConnectorError> {
+        Ok(Self { method: Method::DELETE, ..Self::get(endpoint, base, path)? })
+    }
+
     /// Adds a query parameter.
     #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {

@@ -12,6 +12,7 @@
 //! | [`record`] | records, pages, cursors, partitions |
 //! | [`facts`] | the vocabulary that every provider is translated into |
 //! | [`webhook`] | raw requests and the events in them |
+//! | [`endpoint`] | webhook endpoints, made and looked after through the API |
 //! | [`signature`] | HMAC signatures, checked in constant time |
 //! | [`http`] | the HTTP client with the rate budget in it |
 //! | [`budget`] | the rate budget of one provider account |
@@ -21,6 +22,7 @@
 pub mod budget;
 pub mod clock;
 pub mod connector;
+pub mod endpoint;
 pub mod error;
 pub mod facts;
 pub mod http;
@@ -32,9 +34,12 @@ pub mod webhook;
 pub use budget::{Budget, BudgetStats, Demand, Fill, Grant, Permit, Priority, Throttle};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use connector::{Account, Connector, DynConnector, Extract, Io, Mode, Secrets, Session};
+pub use endpoint::{Endpoint, EndpointAdmin, NewEndpoint};
 pub use error::{ConnectorError, FactsError};
 pub use facts::Fact;
 pub use http::{Answer, Call, Dialect, HttpClient, HttpConfig, Refusal};
-pub use record::{Batch, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected, Split, Touch};
+pub use record::{
+    Batch, Changed, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected, Split, Touch,
+};
 pub use spec::{AuthKind, FeedSpec, RateBudget, Role, Spec, StreamSpec};
 pub use webhook::{Event, RawRequest, SignatureError, WebhookSource};

@@ -118,6 +118,15 @@ pub struct Page {
     pub total: Option<u64>,
 }
 
+/// A page of a provider's history of changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Records that were created, changed or deleted: to be read by `read_many`.
+    pub keys: Vec<RecordKey>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
 /// The answer to a read by id.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {

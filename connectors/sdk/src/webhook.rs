@@ -62,6 +62,8 @@ pub struct Event {
     pub touches: Vec<RecordKey>,
     /// Records that are gone.
     pub tombstones: Vec<RecordKey>,
+    /// The simulated time (a test clock) that the event comes from: nothing of it has happened.
+    pub simulated: Option<String>,
     /// False for a type that the connector does not know: stored, counted, answered 2xx.
     pub known: bool,
 }

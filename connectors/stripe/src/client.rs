@@ -1,6 +1,6 @@
 //! Calls to Stripe: the pinned version, the key, the account header, and how Stripe words a refusal.
 
-use connector_sdk::{Answer, Call, ConnectorError, Dialect, Io, Mode, Refusal, Throttle};
+use connector_sdk::{Answer, Call, ConnectorError, Dialect, Io, Mode, Refusal, Throttle, Timestamp};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -60,14 +60,36 @@ impl Client {
     }
 
     pub(crate) fn get(&self, endpoint: &'static str, path: &[&str]) -> Result<Call, ConnectorError> {
-        let mut call = Call::get(endpoint, &self.base, path)?
+        Call::get(endpoint, &self.base, path).map(|call| self.ours(call))
+    }
+
+    pub(crate) fn post(
+        &self,
+        endpoint: &'static str,
+        path: &[&str],
+        fields: &[(&str, &str)],
+    ) -> Result<Call, ConnectorError> {
+        Call::post_form(endpoint, &self.base, path, fields).map(|call| self.ours(call))
+    }
+
+    pub(crate) fn delete(&self, endpoint: &'static str, path: &[&str]) -> Result<Call, ConnectorError> {
+        Call::delete(endpoint, &self.base, path).map(|call| self.ours(call))
+    }
+
+    /// With the key, the pinned version and the account.
+    fn ours(&self, call: Call) -> Call {
+        let call = call
             .bearer(&self.key)
             .dialect(Dialect { refusal, throttle })
             .header(VERSION_HEADER, HeaderValue::from_static(API_VERSION));
-        if let Some(account) = &self.account {
-            call = call.header(ACCOUNT_HEADER, account.clone());
+        match &self.account {
+            Some(account) => call.header(ACCOUNT_HEADER, account.clone()),
+            None => call,
         }
-        Ok(call)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.io.clock.now()
     }
 
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, ConnectorError> {
@@ -77,11 +99,6 @@ impl Client {
             return Err(ConnectorError::Transient(format!("{}: HTTP 409", call.endpoint)));
         }
         Ok(answer)
-    }
-
-    /// The time, in Unix seconds.
-    pub(crate) fn now(&self) -> i64 {
-        self.io.clock.now().timestamp()
     }
 
     pub(crate) fn unexpected(&self, call: &Call, answer: &Answer) -> ConnectorError {

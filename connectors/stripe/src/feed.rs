@@ -152,7 +152,7 @@ pub(crate) async fn read_page(
     mode: ReadMode,
     cursor: Option<&Cursor>,
 ) -> Result<Page, ConnectorError> {
-    let now = client.now();
+    let now = client.now().timestamp();
     let position = cursor.map(Position::parse).transpose()?;
     let (start, begun_at, after, mut seen) = match (mode, position) {
         (ReadMode::Full, _) => return end(client, config, now).await,

@@ -1,12 +1,16 @@
 //! Reading one Stripe account.
 
+mod endpoints;
+mod history;
+mod party;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use connector_sdk::connector::MissingPermission;
 use connector_sdk::{
-    Account, Answer, Batch, ConnectorError, Cursor, Io, Mode, Next, Page, Partition, ReadMode, Record,
-    RecordKey, Rejected, Session, Split, Timestamp,
+    Account, Answer, Batch, Changed, ConnectorError, Cursor, EndpointAdmin, Io, Mode, Next, Page, Partition,
+    ReadMode, Record, RecordKey, Rejected, Session, Split, Timestamp,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
@@ -64,6 +68,8 @@ enum Listed {
 struct From<'a> {
     window: Window,
     after: Option<&'a str>,
+    /// Only objects with this member.
+    filter: Option<(&'a str, &'a str)>,
     /// Whether "forbidden" is an answer and no error.
     probe: bool,
 }
@@ -203,6 +209,9 @@ impl StripeSession {
                 }
                 if let Some(id) = from.after {
                     call = call.query("starting_after", id);
+                }
+                if let Some((name, value)) = from.filter {
+                    call = call.query(name, value);
                 }
                 if from.probe {
                     call = call.leave(StatusCode::FORBIDDEN);
@@ -558,6 +567,22 @@ impl Session for StripeSession {
             }
         }
         latest.map(|at| Position::Done { newest: Some(at) }.cursor()).transpose()
+    }
+
+    fn endpoints(&self) -> Option<&dyn EndpointAdmin> {
+        Some(self)
+    }
+
+    async fn read_party(&self, party: &RecordKey) -> Result<Batch, ConnectorError> {
+        self.party(party).await
+    }
+
+    async fn changed_since(
+        &self,
+        since: Timestamp,
+        cursor: Option<&Cursor>,
+    ) -> Result<Changed, ConnectorError> {
+        self.history(since, cursor).await
     }
 
     async fn read_many(&self, stream: &str, ids: &[String]) -> Result<Batch, ConnectorError> {

@@ -12,9 +12,13 @@ use connector_sdk::{Event, RawRequest, RecordKey, SignatureError, Timestamp, Web
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::streams;
+
 const HEADER: &str = "stripe-signature";
 /// More `v1` signatures than secrets can be valid at once are noise that costs time to compare.
 const MOST_SIGNATURES: usize = 16;
+/// How the types of the test clocks' own events begin.
+const CLOCKS: &str = "test_helpers.test_clock.";
 
 /// The event types that change something here; what an endpoint at Stripe is registered for.
 pub(crate) const EVENTS: &[&str] = &[
@@ -31,10 +35,15 @@ pub(crate) const EVENTS: &[&str] = &[
     "charge.refunded",
     "charge.succeeded",
     "charge.updated",
+    "checkout.session.async_payment_failed",
+    "checkout.session.async_payment_succeeded",
     "checkout.session.completed",
     "coupon.created",
     "coupon.deleted",
     "coupon.updated",
+    "credit_note.created",
+    "credit_note.updated",
+    "credit_note.voided",
     "customer.created",
     "customer.deleted",
     "customer.discount.created",
@@ -76,6 +85,8 @@ pub(crate) const EVENTS: &[&str] = &[
     "product.created",
     "product.deleted",
     "product.updated",
+    "promotion_code.created",
+    "promotion_code.updated",
     "refund.created",
     "refund.failed",
     "refund.updated",
@@ -176,9 +187,34 @@ impl WebhookSource for Webhooks {
             created: created(body.get("created")),
             touches: named.touches,
             tombstones: named.tombstones,
+            simulated: test_clock(bare, object),
             known,
         }])
     }
+}
+
+/// The records that a stored event (`/v1/events`) names, gone ones included: to be read again. None for one of a
+/// test clock, and for one that means nothing here.
+pub(crate) fn named_by(event: &Value) -> Vec<RecordKey> {
+    let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
+    let empty = Value::Null;
+    let object = event.get("data").and_then(|d| d.get("object")).unwrap_or(&empty);
+    if test_clock(kind, object).is_some() {
+        return Vec::new();
+    }
+    let mut named = Named::default();
+    named.collect(kind, object, false);
+    named.touches.append(&mut named.tombstones);
+    named.touches
+}
+
+/// The test clock that an event is of, or that its object lives on.
+fn test_clock(kind: &str, object: &Value) -> Option<String> {
+    let clock = match kind.starts_with(CLOCKS) {
+        true => id_of(object.get("id")).or(Some("unnamed")),
+        false => id_of(object.get("test_clock")),
+    };
+    clock.map(str::to_owned)
 }
 
 /// Whole seconds in an event, RFC 3339 in a thin one.
@@ -209,8 +245,9 @@ struct Named {
 }
 
 impl Named {
+    /// Names an object, where its stream is one that is read.
     fn touch(&mut self, stream: &str, id: Option<&str>) {
-        if let Some(id) = id {
+        if let Some(id) = id.filter(|_| streams::ALL.iter().any(|s| s.spec.name == stream)) {
             let key = RecordKey::new(stream, id);
             if !self.touches.contains(&key) {
                 self.touches.push(key);
@@ -251,7 +288,19 @@ impl Named {
             ("price" | "plan", _) => self.touch("prices", id),
             ("coupon", "deleted") => self.gone("coupons", id),
             ("coupon", _) => self.touch("coupons", id),
+            // A code leads to a coupon; what it has given away shows on customers and subscriptions.
+            ("promotion_code", _) => {
+                self.touch("promotion_codes", id);
+                let promotion = object.get("promotion").filter(|_| !thin);
+                self.touch("coupons", promotion.and_then(|p| id_of(p.get("coupon"))));
+                self.touch("coupons", member("coupon"));
+            }
             ("tax_rate", _) => self.touch("tax_rates", id),
+            // What a credit note takes off is counted on its invoice.
+            ("credit_note", _) => {
+                self.touch("invoices", member("invoice"));
+                self.touch("customers", member("customer"));
+            }
             // A preview: it has no id and changes nothing.
             ("invoice", "upcoming" | "will_be_due") => {}
             ("invoice", "deleted") => self.gone("invoices", id),
@@ -319,6 +368,10 @@ impl Named {
                 self.touch("subscriptions", member("subscription"));
                 self.touch("subscriptions", member("released_subscription"));
             }
+            // Known, and never applied: see `Event::simulated`.
+            ("test_helpers.test_clock", _) => {}
+            // Payouts, the balance and its transactions settle days after what they are of; no field waits for them,
+            // and the ledger is read by the page.
             _ => return false,
         }
         true

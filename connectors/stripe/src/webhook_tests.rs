@@ -183,6 +183,7 @@ fn an_event_names_what_to_read_again() {
         "balance_transaction": "txn_1", "balance_transactions": [{"id": "txn_2"}],
         "payment": {"type": "charge", "charge": "ch_3"},
         "refunds": {"data": [{"id": "re_1"}, {"id": "re_2"}]},
+        "promotion": {"type": "coupon", "coupon": "co_1"},
     });
     for (kind, touches, tombstones) in [
         ("customer.created", &["customers/x_1"][..], &[][..]),
@@ -217,6 +218,20 @@ fn an_event_names_what_to_read_again() {
         ("payment_intent.succeeded", &["charges/ch_2", "invoices/in_1"], &[]),
         ("subscription_schedule.released", &["subscription_schedules/x_1", "subscriptions/sub_9"], &[]),
         ("checkout.session.completed", &["customers/cus_1", "invoices/in_1"], &[]),
+        ("checkout.session.async_payment_failed", &["customers/cus_1", "invoices/in_1"], &[]),
+        ("customer.subscription.paused", &["subscriptions/x_1"], &[]),
+        ("customer.subscription.resumed", &["subscriptions/x_1"], &[]),
+        ("customer.subscription.pending_update_expired", &["subscriptions/x_1"], &[]),
+        ("invoice.voided", &["invoices/x_1", "subscriptions/sub_1", "customers/cus_1", "charges/ch_1"], &[]),
+        (
+            "invoice.marked_uncollectible",
+            &["invoices/x_1", "subscriptions/sub_1", "customers/cus_1", "charges/ch_1"],
+            &[],
+        ),
+        ("charge.dispute.funds_withdrawn", &["disputes/x_1", "charges/ch_1"], &[]),
+        ("charge.dispute.funds_reinstated", &["disputes/x_1", "charges/ch_1"], &[]),
+        ("refund.failed", &["refunds/x_1", "charges/ch_1"], &[]),
+        ("credit_note.voided", &["invoices/in_1", "customers/cus_1"], &[]),
     ] {
         let event = event(kind, object.clone());
         assert!(event.known, "{kind}");
@@ -224,6 +239,8 @@ fn an_event_names_what_to_read_again() {
         assert_eq!(keys(&event.tombstones), tombstones, "{kind}");
         assert_eq!((event.id.as_str(), event.live, event.created), ("evt_1", Some(false), Some(at(NOW))));
     }
+    let code = event("promotion_code.updated", object.clone());
+    assert!(code.known && keys(&code.touches).contains(&"coupons/co_1".to_owned()), "{code:?}");
     let unknown = event("radar.early_fraud_warning.created", object);
     assert!(!unknown.known && unknown.touches.is_empty());
 }
@@ -260,6 +277,68 @@ fn a_thin_event_names_its_object() {
     assert_eq!(keys(&event.touches), ["customers/cus_1"]);
     assert_eq!((event.account.as_deref(), event.live, event.known), (Some("acct_1"), Some(true), true));
     assert_eq!(event.created.unwrap().to_rfc3339(), "2026-11-22T10:00:00+00:00");
+    for (kind, object, id, named) in [
+        ("v1.customer.subscription.paused", "subscription", "sub_1", "subscriptions/sub_1"),
+        ("v1.charge.refund.updated", "refund", "re_1", "refunds/re_1"),
+        ("v1.charge.dispute.funds_withdrawn", "dispute", "dp_1", "disputes/dp_1"),
+        ("v1.invoice.voided", "invoice", "in_1", "invoices/in_1"),
+        ("v1.price.updated", "price", "price_1", "prices/price_1"),
+        ("v1.subscription_schedule.released", "subscription_schedule", "s_1", "subscription_schedules/s_1"),
+    ] {
+        let mut body = body.clone();
+        (body["type"], body["related_object"]) =
+            (kind.into(), serde_json::json!({"id": id, "type": object, "url": "/v1/x"}));
+        assert_eq!(keys(&route(body.to_string().as_bytes()).unwrap().touches), [named], "{kind}");
+    }
+    // Nothing was ever read of it: a thin deletion is believed as a fat one is.
+    let mut gone = body.clone();
+    gone["type"] = "v1.customer.deleted".into();
+    assert_eq!(keys(&route(gone.to_string().as_bytes()).unwrap().tombstones), ["customers/cus_1"]);
+}
+
+/// A thin event whose object is not kept names what cannot be known from it: nothing.
+#[test]
+fn a_thin_event_of_a_part_names_nothing() {
+    let body = serde_json::json!({
+        "id": "evt_1", "object": "v2.core.event", "type": "v1.customer.discount.created",
+        "related_object": {"id": "di_1", "type": "discount", "url": "/v1/x"},
+    });
+    let event = route(body.to_string().as_bytes()).unwrap();
+    assert!(event.known && event.touches.is_empty() && event.tombstones.is_empty());
+}
+
+/// Both kinds: the clock's own events, and those of the objects on it.
+#[test]
+fn what_a_test_clock_simulates_is_told_apart() {
+    let of = |kind: &str, object: Value| event(kind, object).simulated;
+    assert_eq!(of("customer.updated", serde_json::json!({"id": "cus_1", "test_clock": null})), None);
+    let on = serde_json::json!({"id": "sub_1", "test_clock": "clock_1"});
+    assert_eq!(of("customer.subscription.updated", on).as_deref(), Some("clock_1"));
+    let expanded = serde_json::json!({"id": "in_1", "test_clock": {"id": "clock_2"}});
+    assert_eq!(of("invoice.paid", expanded).as_deref(), Some("clock_2"));
+    let own = event("test_helpers.test_clock.ready", serde_json::json!({"id": "clock_3"}));
+    assert!(own.known && own.touches.is_empty());
+    assert_eq!(own.simulated.as_deref(), Some("clock_3"));
+}
+
+/// The reference's list of what a Stripe integration listens to.
+#[test]
+fn the_references_types_are_registered() {
+    for kind in [
+        "customer.created",
+        "customer.updated",
+        "customer.deleted",
+        "charge.succeeded",
+        "charge.refunded",
+        "payment_intent.succeeded",
+        "customer.subscription.created",
+        "customer.subscription.updated",
+        "customer.subscription.deleted",
+        "invoice.paid",
+        "invoice.payment_failed",
+    ] {
+        assert!(EVENTS.contains(&kind), "{kind}");
+    }
 }
 
 #[test]

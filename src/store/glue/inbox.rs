@@ -5,8 +5,8 @@ use connector_sdk::Timestamp;
 
 use super::{Engine, Lane, Result, Scope, units};
 use crate::domain::jobs::NewJob;
-use crate::domain::{ConnectionId, OrgId};
-use crate::store::inbox::{Accepted, Delivery, InboxStore, NewDelivery};
+use crate::domain::{ConnectionId, DeliveryId, OrgId};
+use crate::store::inbox::{Accepted, Delivery, DeliveryCount, DeliveryFilter, InboxStore, NewDelivery};
 
 #[async_trait]
 impl InboxStore for Engine {
@@ -38,17 +38,45 @@ impl InboxStore for Engine {
         unit!(self.read(Scope::System), [], |c| units::inbox::list_stalled_inboxes(c, before))
     }
 
-    async fn list_deliveries(
+    async fn find_deliveries(
         &self,
         org: &OrgId,
-        connection: Option<&ConnectionId>,
-        state: Option<&str>,
+        filter: &DeliveryFilter,
         limit: i64,
     ) -> Result<Vec<Delivery>> {
+        unit!(self.read(Scope::Org(org.clone())), [org = org.clone(), filter = filter.clone()], |c| {
+            units::inbox::find_deliveries(c, org, filter, limit)
+        })
+    }
+
+    async fn find_delivery(&self, org: &OrgId, id: &str) -> Result<Option<Delivery>> {
+        unit!(self.read(Scope::Org(org.clone())), [org = org.clone(), id = id.to_owned()], |c| {
+            units::inbox::find_delivery(c, org, id)
+        })
+    }
+
+    async fn count_deliveries(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        since: Timestamp,
+    ) -> Result<Vec<DeliveryCount>> {
+        unit!(self.read(Scope::Org(org.clone())), [org = org.clone(), connection = connection.clone()], |c| {
+            units::inbox::count_deliveries(c, org, connection, since)
+        })
+    }
+
+    async fn replay_deliveries(
+        &self,
+        org: &OrgId,
+        ids: &[DeliveryId],
+        jobs: Vec<NewJob>,
+    ) -> Result<Vec<DeliveryId>> {
+        let now = self.clock().now();
         unit!(
-            self.read(Scope::Org(org.clone())),
-            [org = org.clone(), connection = connection.cloned(), state = state.map(str::to_owned)],
-            |c| units::inbox::list_deliveries(c, org, connection.as_ref(), state.as_deref(), limit)
+            self.write(Lane::Ack, Scope::Org(org.clone())),
+            [org = org.clone(), ids = ids.to_vec(), jobs = jobs],
+            |c| units::inbox::replay_deliveries(c, org, ids, jobs, now)
         )
     }
 

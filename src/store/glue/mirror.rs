@@ -83,6 +83,39 @@ impl MirrorStore for Engine {
         )
     }
 
+    async fn list_record_keys(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        stream: &str,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<RecordKey>> {
+        unit!(
+            self.read(Scope::Org(org.clone())),
+            [
+                org = org.clone(),
+                connection = connection.clone(),
+                stream = stream.to_owned(),
+                after = after.map(str::to_owned)
+            ],
+            |c| units::mirror::list_record_keys(c, org, connection, stream, after.as_deref(), limit)
+        )
+    }
+
+    async fn list_party_record_keys(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        parties: &[RecordKey],
+    ) -> Result<Vec<RecordKey>> {
+        unit!(
+            self.read(Scope::Org(org.clone())),
+            [org = org.clone(), connection = connection.clone(), parties = parties.to_vec()],
+            |c| units::mirror::list_party_record_keys(c, org, connection, parties)
+        )
+    }
+
     async fn list_unmatched_party_records(
         &self,
         org: &OrgId,

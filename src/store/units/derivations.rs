@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use connector_sdk::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::FromRow;
 
 use super::dirty::{self, Marks};
 use super::inputs;
 use super::{Conn, bulk, jobs, new_id_at, rows};
-use crate::domain::companies::{Company, FieldSource};
+use crate::domain::companies::Company;
 use crate::domain::jobs::Fence;
-use crate::domain::{CompanyId, OrgId, Rank};
+use crate::domain::{CompanyId, OrgId};
 use crate::store::Result;
 use crate::store::convert::{clean, from_json, json_list, time, to_json, us};
 use crate::store::derivations::{DERIVE_KIND, DerivationCommit, DerivationWrite, FieldChange};
-use crate::store::traits::{self, outranked};
+use crate::store::lay::{Changed, Laid, lay_derivation};
 
 statements! {
     LOCK_COMPANIES = concat!("SELECT id, version FROM companies WHERE org_id = $1 AND id", in_list!("$2"),
@@ -101,9 +101,6 @@ struct Prepared<'a> {
     changes: Vec<Changed>,
 }
 
-/// Field, old value, new value: an element of `field_changes.changes`.
-type Changed = (String, Value, Value);
-
 pub(crate) async fn commit_derivations(
     c: &mut Conn,
     org: &OrgId,
@@ -152,7 +149,15 @@ pub(crate) async fn commit_derivations(
             }
             let Some((company, state)) = again.remove(*id).or_else(|| write.read.clone()) else { continue };
             let cause = causes.get(*id).filter(|_| *marked).map_or(&by_hand[..], Vec::as_slice);
-            prepared.push(apply(company, state.placeholder, write, cause, at)?);
+            let Laid { company, moved, changes } = lay_derivation(company, write, at)?;
+            prepared.push(Prepared {
+                company,
+                placeholder: state.placeholder,
+                row_changed: moved,
+                write,
+                cause,
+                changes,
+            });
         }
         write_all(c, org, &prepared, at).await?;
         answer = prepared.into_iter().filter(|x| !x.changes.is_empty()).map(|x| x.company.id).collect();
@@ -163,91 +168,6 @@ pub(crate) async fn commit_derivations(
         sqlx::query(CLEAR_MARKS).bind(&org.0).bind(to_json(&marks)?).execute(&mut *c).await?;
     }
     Ok(answer)
-}
-
-/// Lays derived values over the stored ones, each judged by its rank.
-fn apply<'a>(
-    mut company: Company,
-    placeholder: bool,
-    write: &'a DerivationWrite,
-    cause: &'a [String],
-    at: Timestamp,
-) -> Result<Prepared<'a>> {
-    let from = FieldSource { rank: Rank::Synced, source: DERIVED.to_owned(), at };
-    let mut fields = traits::to_map(&company.fields)?;
-    let mut derived = traits::to_map(&write.fields)?;
-    let mut changes = Vec::new();
-    let mut moved = false;
-    for name in &write.owned_fields {
-        let value = derived.remove(name).unwrap_or(Value::Null);
-        moved |= lay(&mut fields, &mut company.provenance, name, value, &from, &mut changes);
-    }
-    for (name, value) in &write.traits {
-        let custom = &mut company.custom_fields;
-        moved |= lay(custom, &mut company.provenance, name, value.clone(), &from, &mut changes);
-    }
-    for (key, entry) in &write.context {
-        if company.context.get(key) == entry.as_ref() {
-            continue;
-        }
-        moved = true;
-        match entry {
-            Some(entry) => {
-                company.context.insert(key.clone(), entry.clone());
-                company.provenance.insert(format!("context.{key}"), from.clone());
-            }
-            None => {
-                company.context.remove(key);
-                company.provenance.remove(&format!("context.{key}"));
-            }
-        }
-    }
-    moved |= company.test != write.test;
-    company.test = write.test;
-    company.fields = traits::from_map(fields)?;
-    if moved {
-        company.updated_at = at;
-    }
-    Ok(Prepared { company, placeholder, row_changed: moved, write, cause, changes })
-}
-
-/// The source of what derivation wrote.
-const DERIVED: &str = "derived";
-
-/// Lays one derived value over a stored one. True when the row must be written.
-fn lay(
-    place: &mut Map<String, Value>,
-    provenance: &mut BTreeMap<String, FieldSource>,
-    name: &str,
-    value: Value,
-    from: &FieldSource,
-    changes: &mut Vec<Changed>,
-) -> bool {
-    let stored = provenance.get(name);
-    let newer = stored.is_some_and(|stored| stored.rank != Rank::Claimed && stored.at > from.at);
-    if newer || outranked(provenance, name, place.contains_key(name), from.rank) {
-        return false;
-    }
-    let is_ours = stored.is_some_and(|stored| stored.source == DERIVED);
-    if value.is_null() && !is_ours {
-        // Derivation clears what it wrote, nothing else.
-        return false;
-    }
-    let old = place.get(name).cloned().unwrap_or(Value::Null);
-    if old == value && (is_ours || value.is_null()) {
-        return false;
-    }
-    if value.is_null() {
-        place.remove(name);
-        provenance.remove(name);
-    } else {
-        place.insert(name.to_owned(), value.clone());
-        provenance.insert(name.to_owned(), from.clone());
-    }
-    if old != value {
-        changes.push((name.to_owned(), old, value));
-    }
-    true
 }
 
 async fn write_all(c: &mut Conn, org: &OrgId, prepared: &[Prepared<'_>], at: Timestamp) -> Result<()> {

@@ -9,8 +9,8 @@ use super::{Conn, Db, bulk, jobs, new_id_at};
 use crate::domain::jobs::NewJob;
 use crate::domain::{ConnectionId, DeliveryId, OrgId};
 use crate::store::Result;
-use crate::store::convert::{clean, json_list, time, us};
-use crate::store::inbox::{Accepted, Delivery, NewDelivery, PROCESS_KIND};
+use crate::store::convert::{clean, from_json, json_list, key_of, key_text, time, us};
+use crate::store::inbox::{Accepted, Delivery, DeliveryCount, DeliveryFilter, NewDelivery, PROCESS_KIND};
 
 statements! {
     // A statement of its own: the batch of pending deliveries is claimed by nobody, its job is. It ends with the
@@ -23,7 +23,8 @@ statements! {
                     WHERE org_id = $1 AND connection_id = $2 AND state = 'pending'
                     ORDER BY received_at, id LIMIT $3) oldest) summed
             WHERE before < 8388608)
-        RETURNING id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at";
+        RETURNING id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at,
+            touched, party_key, replays";
     // Only where the job would do something (others wait for a person), and where none of the connection waits or
     // runs: it may be waiting for the provider, and is not to be hastened.
     STALLED = "SELECT DISTINCT d.org_id, d.connection_id FROM deliveries d
@@ -32,10 +33,35 @@ statements! {
             AND NOT EXISTS (SELECT 1 FROM jobs j
                 WHERE j.org_id = d.org_id AND j.connection_id = d.connection_id AND j.kind = $2)
         ORDER BY d.org_id, d.connection_id";
-    LIST = "SELECT id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at
+    LIST = "SELECT id, connection_id, event_id, kind, state, attempts, error, received_at, finished_at,
+            touched, party_key, replays
         FROM deliveries
         WHERE org_id = $1 AND ($2 = '' OR connection_id = $2) AND ($3 = '' OR state = $3)
-        ORDER BY received_at DESC, id DESC LIMIT $4";
+            AND ($4 = '' OR kind = $4) AND SUBSTR(kind, 1, LENGTH($5)) = $5 AND received_at >= $6
+            AND (received_at, id) < ($7, $8)
+        ORDER BY received_at DESC, id DESC LIMIT $9";
+    // Of each party its newest: the merge of several is the caller's.
+    LIST_OF_PARTIES = concat!("SELECT id, connection_id, event_id, kind, state, attempts, error, received_at, finished_at,
+            touched, party_key, replays
+        FROM deliveries
+        WHERE org_id = $1 AND connection_id = $2 AND ($3 = '' OR state = $3)
+            AND ($4 = '' OR kind = $4) AND SUBSTR(kind, 1, LENGTH($5)) = $5 AND received_at >= $6
+            AND (received_at, id) < ($7, $8) AND party_key IS NOT NULL AND party_key", in_list!("$10"), "
+        ORDER BY received_at DESC, id DESC LIMIT $9");
+    FIND = "SELECT id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at,
+            touched, party_key, replays
+        FROM deliveries WHERE org_id = $1 AND id = $2";
+    // An event's id is unique within a connection, and nearly always over all.
+    FIND_OF_EVENT = concat!("SELECT id, connection_id, event_id, kind, body, state, attempts, error, received_at, finished_at,
+            touched, party_key, replays
+        FROM deliveries WHERE org_id = $1 AND event_id = $2 AND connection_id", in_list!("$3"), "
+        ORDER BY received_at DESC LIMIT 1");
+    CONNECTIONS = "SELECT id FROM connections WHERE org_id = $1";
+    COUNT = "SELECT kind, state, COUNT(*) AS count, MAX(received_at) AS last_received_at FROM deliveries
+        WHERE org_id = $1 AND connection_id = $2 AND received_at >= $3 GROUP BY kind, state ORDER BY kind, state";
+    REPLAY = concat!("UPDATE deliveries SET state = 'pending', attempts = 0, error = NULL, finished_at = NULL,
+            replays = replays + 1
+        WHERE org_id = $1 AND state <> 'pending' AND id", in_list!("$2"), " RETURNING id, connection_id");
     APPLIED = concat!("SELECT event_id FROM deliveries
         WHERE org_id = $1 AND connection_id = $2 AND state = 'applied' AND error IS NULL AND event_id", in_list!("$3"));
     PRUNE = "DELETE FROM deliveries WHERE id IN (
@@ -98,17 +124,28 @@ struct DeliveryRow {
     connection_id: String,
     event_id: String,
     kind: String,
+    #[sqlx(default)]
     body: Vec<u8>,
     state: String,
     attempts: i64,
     error: Option<String>,
     received_at: i64,
     finished_at: Option<i64>,
+    touched: Option<String>,
+    party_key: Option<String>,
+    replays: i64,
 }
 
 impl DeliveryRow {
-    fn read(self) -> Delivery {
-        Delivery {
+    fn read(self) -> Result<Delivery> {
+        let touched: Vec<String> = match &self.touched {
+            Some(text) => from_json("deliveries", "touched", &self.id, text)?,
+            None => Vec::new(),
+        };
+        Ok(Delivery {
+            touched: touched.iter().map(|key| key_of(key)).collect(),
+            party: self.party_key.as_deref().map(key_of),
+            replays: self.replays,
             id: self.id.into(),
             connection_id: self.connection_id.into(),
             event_id: self.event_id,
@@ -119,7 +156,7 @@ impl DeliveryRow {
             error: self.error,
             received_at: time(self.received_at),
             finished_at: self.finished_at.map(time),
-        }
+        })
     }
 }
 
@@ -133,7 +170,7 @@ pub(crate) async fn load_pending_deliveries(
         sqlx::query_as(BEGIN_PENDING).bind(&org.0).bind(&connection.0).bind(limit).fetch_all(c).await?;
     // RETURNING promises no order.
     rows.sort_unstable_by(|a, b| (a.received_at, &a.id).cmp(&(b.received_at, &b.id)));
-    Ok(rows.into_iter().map(DeliveryRow::read).collect())
+    rows.into_iter().map(DeliveryRow::read).collect()
 }
 
 pub(crate) async fn list_stalled_inboxes(
@@ -145,21 +182,104 @@ pub(crate) async fn list_stalled_inboxes(
     Ok(rows.into_iter().map(|(org, connection)| (org.into(), connection.into())).collect())
 }
 
-pub(crate) async fn list_deliveries(
+pub(crate) async fn find_deliveries(
     c: &mut Conn,
     org: &OrgId,
-    connection: Option<&ConnectionId>,
-    state: Option<&str>,
+    filter: &DeliveryFilter,
     limit: i64,
 ) -> Result<Vec<Delivery>> {
-    let rows: Vec<DeliveryRow> = sqlx::query_as(LIST)
+    let parties = filter.connection.as_ref().and(filter.parties.as_ref());
+    let (exact, prefix) = match filter.kind.as_deref() {
+        None => ("", ""),
+        Some(kind) => kind.strip_suffix('*').map_or((kind, ""), |prefix| ("", prefix)),
+    };
+    // The list ends at the earlier of `until` and the place to go on from.
+    let until = (filter.until.map_or(i64::MAX, us), String::new());
+    let before = match &filter.after {
+        Some((at, id)) => until.min((us(*at), clean(&id.0))),
+        None => until,
+    };
+    let mut query = sqlx::query_as(if parties.is_some() { LIST_OF_PARTIES } else { LIST })
         .bind(&org.0)
-        .bind(connection.map_or(String::new(), |id| clean(&id.0)))
-        .bind(clean(state.unwrap_or_default()))
-        .bind(limit)
-        .fetch_all(c)
+        .bind(filter.connection.as_ref().map_or(String::new(), |id| clean(&id.0)))
+        .bind(clean(filter.state.as_deref().unwrap_or_default()))
+        .bind(clean(exact))
+        .bind(clean(prefix))
+        .bind(filter.since.map_or(i64::MIN, us))
+        .bind(before.0)
+        .bind(before.1)
+        .bind(limit);
+    if let Some(parties) = parties {
+        query = query.bind(json_list(parties.iter().map(key_text)));
+    }
+    let rows: Vec<DeliveryRow> = query.fetch_all(c).await?;
+    rows.into_iter().map(DeliveryRow::read).collect()
+}
+
+pub(crate) async fn find_delivery(c: &mut Conn, org: &OrgId, id: &str) -> Result<Option<Delivery>> {
+    let id = clean(id);
+    let row: Option<DeliveryRow> =
+        sqlx::query_as(FIND).bind(&org.0).bind(&id).fetch_optional(&mut *c).await?;
+    if let Some(row) = row {
+        return row.read().map(Some);
+    }
+    let connections: Vec<String> = sqlx::query_scalar(CONNECTIONS).bind(&org.0).fetch_all(&mut *c).await?;
+    let row: Option<DeliveryRow> = sqlx::query_as(FIND_OF_EVENT)
+        .bind(&org.0)
+        .bind(&id)
+        .bind(json_list(connections))
+        .fetch_optional(c)
         .await?;
-    Ok(rows.into_iter().map(DeliveryRow::read).collect())
+    row.map(DeliveryRow::read).transpose()
+}
+
+#[derive(FromRow)]
+struct CountRow {
+    kind: String,
+    state: String,
+    count: i64,
+    last_received_at: i64,
+}
+
+pub(crate) async fn count_deliveries(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    since: Timestamp,
+) -> Result<Vec<DeliveryCount>> {
+    let rows: Vec<CountRow> =
+        sqlx::query_as(COUNT).bind(&org.0).bind(&connection.0).bind(us(since)).fetch_all(c).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| DeliveryCount {
+            kind: row.kind,
+            state: row.state,
+            count: row.count,
+            last_received_at: time(row.last_received_at),
+        })
+        .collect())
+}
+
+pub(crate) async fn replay_deliveries(
+    c: &mut Conn,
+    org: &OrgId,
+    ids: &[DeliveryId],
+    jobs: &[NewJob],
+    now: Timestamp,
+) -> Result<Vec<DeliveryId>> {
+    let rows: Vec<(String, String)> = sqlx::query_as(REPLAY)
+        .bind(&org.0)
+        .bind(json_list(ids.iter().map(DeliveryId::as_str)))
+        .fetch_all(&mut *c)
+        .await?;
+    let served: HashSet<&str> = rows.iter().map(|(_, connection)| connection.as_str()).collect();
+    let wanted: Vec<NewJob> = jobs
+        .iter()
+        .filter(|job| job.connection_id.as_ref().is_some_and(|id| served.contains(id.as_str())))
+        .cloned()
+        .collect();
+    jobs::push_in(c, &wanted, now).await?;
+    Ok(rows.into_iter().map(|(id, _)| id.into()).collect())
 }
 
 pub(crate) async fn list_applied_events(

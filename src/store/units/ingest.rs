@@ -36,8 +36,11 @@ statements! {
         WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
     ACCEPTED = concat!("DELETE FROM rejected_records
         WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
-    FINISH_DELIVERIES = concat!("UPDATE deliveries SET state = $3, error = $4, finished_at = $5
-        WHERE org_id = $1 AND connection_id = $2 AND state = 'pending' AND id", in_list!("$6"));
+    FINISH_DELIVERIES = concat!("UPDATE deliveries SET state = done.value ->> 'state', error = done.value ->> 'error',
+            touched = done.value ->> 'touched', party_key = done.value ->> 'party', finished_at = $3
+        FROM (SELECT value FROM ", json_rows!("$4"), ") done
+        WHERE deliveries.id = done.value ->> 'id' AND deliveries.org_id = $1 AND deliveries.connection_id = $2
+            AND deliveries.state = 'pending'");
 }
 
 /// No read is slower than this: older notes outside a full pass prove nothing that matters.
@@ -570,20 +573,25 @@ async fn finish_deliveries(
     deliveries: &[DeliveryDone],
     at: Timestamp,
 ) -> Result<()> {
-    let mut groups: BTreeMap<(&str, Option<&str>), BTreeSet<&str>> = BTreeMap::new();
+    if deliveries.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Vec::with_capacity(deliveries.len());
     for done in deliveries {
-        groups.entry((done.state, done.error.as_deref())).or_default().insert(done.id.as_str());
+        rows.push(serde_json::json!({
+            "id": done.id.as_str(),
+            "state": done.state,
+            "error": done.error.as_deref().map(clean),
+            "touched": json_list(done.touched.iter().map(key_text)),
+            "party": done.party.as_ref().map(|party| clean(&key_text(party))),
+        }));
     }
-    for ((state, error), ids) in groups {
-        sqlx::query(FINISH_DELIVERIES)
-            .bind(&org.0)
-            .bind(&connection.0)
-            .bind(state)
-            .bind(error.map(clean))
-            .bind(us(at))
-            .bind(json_list(ids))
-            .execute(&mut *c)
-            .await?;
-    }
+    sqlx::query(FINISH_DELIVERIES)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(us(at))
+        .bind(to_json(&rows)?)
+        .execute(&mut *c)
+        .await?;
     Ok(())
 }

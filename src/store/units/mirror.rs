@@ -14,6 +14,12 @@ use crate::store::mirror::{RejectedRecord, StoredRecord, StreamCount};
 statements! {
     LOAD_RECORDS = concat!("SELECT record_key, payload, facts, party_key, read_seq, changed_at, deleted_at
         FROM mirror_records WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
+    LIST_KEYS = "SELECT record_key FROM mirror_records
+        WHERE org_id = $1 AND connection_id = $2 AND record_key > $3 AND record_key < $4 AND deleted_at IS NULL
+        ORDER BY record_key LIMIT $5";
+    LIST_KEYS_OF_PARTIES = concat!("SELECT record_key FROM mirror_records
+        WHERE org_id = $1 AND connection_id = $2 AND deleted_at IS NULL AND party_key IS NOT NULL
+            AND party_key", in_list!("$3"), " ORDER BY record_key");
     LIST_OPEN_PARTIES = "SELECT m.record_key, m.payload, m.facts, m.party_key, m.read_seq, m.changed_at, m.deleted_at
         FROM company_links l
         JOIN mirror_records m ON m.connection_id = l.connection_id AND m.record_key = l.party_key
@@ -66,6 +72,41 @@ pub(crate) async fn load_records(
         .fetch_all(c)
         .await?;
     Ok(rows.into_iter().map(RecordRow::read).collect())
+}
+
+pub(crate) async fn list_record_keys(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    stream: &str,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<RecordKey>> {
+    let keys: Vec<String> = sqlx::query_scalar(LIST_KEYS)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(clean(&format!("{stream}/{}", after.unwrap_or_default())))
+        // The character behind the slash: the end of the stream's keys.
+        .bind(clean(&format!("{stream}0")))
+        .bind(limit)
+        .fetch_all(c)
+        .await?;
+    Ok(keys.iter().map(|key| key_of(key)).collect())
+}
+
+pub(crate) async fn list_party_record_keys(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    parties: &[RecordKey],
+) -> Result<Vec<RecordKey>> {
+    let keys: Vec<String> = sqlx::query_scalar(LIST_KEYS_OF_PARTIES)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(json_list(parties.iter().map(key_text)))
+        .fetch_all(c)
+        .await?;
+    Ok(keys.iter().map(|key| key_of(key)).collect())
 }
 
 pub(crate) async fn list_unmatched_party_records(

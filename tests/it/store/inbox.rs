@@ -70,7 +70,13 @@ async fn large_bodies_are_worked_on_a_few_at_a_time(store: &dyn Store) {
     for batch in [vec!["evt_0"], vec!["evt_1", "evt_2", "evt_3"], vec!["evt_4"]] {
         let pending = store.load_pending_deliveries(&org(), &con(), 10).await.unwrap();
         assert_eq!(pending.iter().map(|d| d.event_id.as_str()).collect::<Vec<_>>(), batch);
-        let done = pending.iter().map(|d| DeliveryDone { id: d.id.clone(), state: "applied", error: None });
+        let done = pending.iter().map(|d| DeliveryDone {
+            id: d.id.clone(),
+            state: "applied",
+            error: None,
+            touched: Vec::new(),
+            party: None,
+        });
         let finish =
             halo_sync::store::mirror::IngestCommit { deliveries: done.collect(), ..commit(1, vec![]) };
         store.commit_ingest(&org(), finish).await.unwrap();
@@ -83,8 +89,13 @@ async fn the_commit_that_applies_a_delivery_finishes_it_once(store: &dyn Store) 
     let pending = store.load_pending_deliveries(&org(), &con(), 10).await.unwrap();
     let done = |state, error: Option<&str>| {
         let mut one = commit(5, vec![]);
-        one.deliveries =
-            vec![DeliveryDone { id: pending[0].id.clone(), state, error: error.map(str::to_owned) }];
+        one.deliveries = vec![DeliveryDone {
+            id: pending[0].id.clone(),
+            state,
+            error: error.map(str::to_owned),
+            touched: vec![key("customers/1"), key("charges/2")],
+            party: Some(key("customers/1")),
+        }];
         one
     };
     ingest(store, done("applied", None)).await;

@@ -42,6 +42,7 @@ mod schema;
 pub(crate) mod settings;
 mod tenancy;
 mod unchanged;
+mod watch;
 
 /// An SQLite store in a folder of its own.
 pub(crate) struct SqliteBench {

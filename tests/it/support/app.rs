@@ -152,6 +152,8 @@ impl App {
                 hourly(RunKind::Incremental, "7 * * * *"),
                 hourly(RunKind::FullResync, "23 3 * * *"),
             ]),
+            audit: None,
+            public_url: None,
         };
         let limits = RunLimits { pages: 3, time: Duration::from_secs(30) };
         let settings = Arc::new(settings);

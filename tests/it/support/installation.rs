@@ -128,6 +128,8 @@ impl Program {
             providers: Arc::new(providers),
             clock,
             schedules: Arc::new(vec![yearly(RunKind::Incremental), yearly(RunKind::FullResync)]),
+            audit: None,
+            public_url: None,
         })
     }
 

@@ -25,7 +25,8 @@ pub(crate) fn unscheduled(folder: &Path, args: &[&str]) -> Command {
     let mut command = installed(folder, args);
     command
         .env("HALO_SYNC_SYNC__INCREMENTAL_SCHEDULE", "0 0 1 1 *")
-        .env("HALO_SYNC_SYNC__FULL_SCHEDULE", "0 0 1 1 *");
+        .env("HALO_SYNC_SYNC__FULL_SCHEDULE", "0 0 1 1 *")
+        .env("HALO_SYNC_SYNC__AUDIT_SCHEDULE", "");
     command
 }
 

@@ -19,6 +19,7 @@ mod demo;
 mod events;
 mod fields;
 mod form;
+mod hooks;
 mod payments;
 mod read;
 mod render;
@@ -48,6 +49,7 @@ pub use store::{KINDS, Kind};
 
 use super::faults::{Faults, Sending, WebhookFaults};
 use events::Outbox;
+use hooks::Hooks;
 use read::Refusal;
 use store::Store;
 use write::Ctx;
@@ -99,6 +101,7 @@ struct Inner {
     created: i64,
     store: Mutex<Store>,
     outbox: Mutex<Outbox>,
+    hooks: Mutex<Hooks>,
     faults: Faults,
     counts: Mutex<BTreeMap<String, u64>>,
     /// Calls without a pinned version, or with another one than [`API_VERSION`].
@@ -191,6 +194,7 @@ impl StripeSandbox {
             created: now - 3 * 365 * 86_400,
             store: Mutex::default(),
             outbox: Mutex::default(),
+            hooks: Mutex::default(),
             faults: Faults::default(),
             counts: Mutex::default(),
             unpinned: Mutex::default(),
@@ -445,6 +449,17 @@ impl StripeSandbox {
         lock(&self.inner.outbox).endpoints.push(Endpoint { url: url.to_owned(), secret });
     }
 
+    /// The endpoints that were made through the API, oldest first, as a read answers them.
+    #[must_use]
+    pub fn webhook_endpoints(&self) -> Vec<Value> {
+        lock(&self.inner.hooks).all().iter().map(|hook| hook.doc.clone()).collect()
+    }
+
+    /// Changes an endpoint past the API, as its account's owner does on the dashboard; false when there is none.
+    pub fn change_webhook_endpoint(&self, id: &str, change: impl FnOnce(&mut Value)) -> bool {
+        lock(&self.inner.hooks).find_mut(id).map(|hook| change(&mut hook.doc)).is_some()
+    }
+
     /// Takes the waiting events out without posting them: lost, or to be posted by [`Self::deliver`].
     #[must_use]
     pub fn take_events(&self) -> Vec<SandboxEvent> {
@@ -485,7 +500,11 @@ impl StripeSandbox {
 }
 
 async fn deliver(inner: &Inner, client: &reqwest::Client, event: &SandboxEvent) -> Vec<Delivered> {
-    let endpoints = lock(&inner.outbox).endpoints.clone();
+    let mut endpoints = lock(&inner.outbox).endpoints.clone();
+    endpoints.extend(lock(&inner.hooks).all().iter().filter(|hook| hook.takes(&event.kind)).map(|hook| {
+        let url = hook.doc["url"].as_str().unwrap_or_default().to_owned();
+        Endpoint { url, secret: hook.secret.clone() }
+    }));
     let mut out = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         let clock = inner.options.signing_clock.as_ref().unwrap_or(&inner.options.clock);

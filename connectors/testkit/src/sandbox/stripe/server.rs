@@ -139,6 +139,12 @@ fn answer(
         return Err(Refusal::unknown_url(method.as_str(), &format!("/v1/{path}")));
     }
     allow(inner, first)?;
+    if let ["webhook_endpoints", rest @ ..] = segments.as_slice() {
+        let form = form::tree(&form::pairs(&String::from_utf8_lossy(body)));
+        let (id, now) = (rest.first().copied(), inner.options.clock.now().timestamp());
+        let answer = lock(&inner.hooks).call(method.as_str(), id, &form, query, now, inner.live());
+        return answer.map(|answer| answer.to_string());
+    }
     if *method != Method::GET {
         let form = form::tree(&form::pairs(&String::from_utf8_lossy(body)));
         return inner.write(|cx| cx.call(method.as_str(), &segments, &form)).map(|v| v.to_string());
@@ -220,8 +226,13 @@ fn allow(inner: &Inner, path: &str) -> Result<(), Refusal> {
     if !lock(&inner.forbidden).contains(path) {
         return Ok(());
     }
-    let permission =
-        KINDS.into_iter().find(|k| k.path() == path).map_or("rak_accounts_kyc_basic_read", Kind::permission);
+    let permission = match path {
+        "webhook_endpoints" => "rak_webhook_write",
+        path => KINDS
+            .into_iter()
+            .find(|k| k.path() == path)
+            .map_or("rak_accounts_kyc_basic_read", Kind::permission),
+    };
     Err(Refusal {
         status: 403,
         kind: "invalid_request_error",
