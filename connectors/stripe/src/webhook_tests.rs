@@ -228,9 +228,17 @@ fn an_event_names_what_to_read_again() {
             &["invoices/x_1", "subscriptions/sub_1", "customers/cus_1", "charges/ch_1"],
             &[],
         ),
-        ("charge.dispute.funds_withdrawn", &["disputes/x_1", "charges/ch_1"], &[]),
-        ("charge.dispute.funds_reinstated", &["disputes/x_1", "charges/ch_1"], &[]),
-        ("refund.failed", &["refunds/x_1", "charges/ch_1"], &[]),
+        (
+            "charge.dispute.funds_withdrawn",
+            &["disputes/x_1", "charges/ch_1", "balance_transactions/txn_2"],
+            &[],
+        ),
+        (
+            "charge.dispute.funds_reinstated",
+            &["disputes/x_1", "charges/ch_1", "balance_transactions/txn_2"],
+            &[],
+        ),
+        ("refund.failed", &["refunds/x_1", "charges/ch_1", "balance_transactions/txn_1"], &[]),
         ("credit_note.voided", &["invoices/in_1", "customers/cus_1"], &[]),
     ] {
         let event = event(kind, object.clone());

@@ -286,6 +286,11 @@ fn fill(sandbox: &StripeSandbox) {
         post(&format!("/v1/disputes/{dispute}"), form);
     }
     sandbox.call("DELETE", &format!("/v1/subscriptions/{subscription}"), &json!({})).unwrap();
+    for inclusive in ["true", "false"] {
+        let form = json!({"display_name": "VAT", "percentage": "19", "inclusive": inclusive});
+        let rate = id(&post("/v1/tax_rates", form));
+        post(&format!("/v1/tax_rates/{rate}"), json!({"active": "false"}));
+    }
 }
 
 #[tokio::test]

@@ -87,6 +87,11 @@ async fn what_is_applied_says_what_it_named_and_whose_it_was(app: &App) {
     let party = format!("customers/{customer}");
     let mut kinds = std::collections::BTreeSet::new();
     for delivery in all {
+        if delivery.kind.starts_with("payment_intent.") && delivery.touched.is_empty() {
+            // An intent that has come to nothing yet names nothing that is kept.
+            assert_eq!(delivery.state, "ignored", "{delivery:?}");
+            continue;
+        }
         assert_eq!((delivery.state.as_str(), delivery.error.as_deref()), ("applied", None), "{delivery:?}");
         assert!(!delivery.touched.is_empty(), "{delivery:?}");
         let whose = delivery.party.map(|party| party.to_string());

@@ -14,20 +14,21 @@ use http::{HeaderMap, HeaderValue};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-/// A clock that goes on an hour each time it is asked, so that objects spread over time.
+/// A clock that goes on a quarter of an hour each time it is asked, so that objects spread over time, and none of
+/// them is out of the list of events before it is read.
 #[derive(Debug)]
-pub(crate) struct Hourly(AtomicI64);
+pub(crate) struct Striding(AtomicI64);
 
-impl Hourly {
+impl Striding {
     /// From 2025-01-01 on.
     pub(crate) fn new() -> Self {
         Self(AtomicI64::new(1_735_689_600))
     }
 }
 
-impl Clock for Hourly {
+impl Clock for Striding {
     fn now(&self) -> Timestamp {
-        let at = self.0.fetch_add(3_600, Ordering::Relaxed);
+        let at = self.0.fetch_add(900, Ordering::Relaxed);
         chrono::DateTime::from_timestamp(at, 0).unwrap()
     }
 }
@@ -240,4 +241,4 @@ macro_rules! provider {
 }
 
 provider!(Plain, Options::default(), 1);
-provider!(Ranges, Options { clock: Arc::new(Hourly::new()), ..Options::default() }, 4);
+provider!(Ranges, Options { clock: Arc::new(Striding::new()), ..Options::default() }, 4);
