@@ -1,8 +1,8 @@
 //! The job that reads a run's streams.
 //!
 //! One slice of the job reads for a bounded time and then snoozes, so that a long backfill shares the
-//! workers; the next slice goes on from the checkpoints. Pages are read by [`super::reader`], the list of what
-//! changed by [`super::feed`].
+//! workers; the next slice goes on from the checkpoints. Pages are read by `reader`, the list of what
+//! changed by `feed`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The job that applies a connection's pending deliveries.
 //!
 //! Deliveries are taken in batches, so that a burst for one customer is one read of that customer: what comes
-//! within [`GATHER`] of a batch waits for the next one, and derivation waits [`QUIET`] for the rest of a burst. A
+//! within `GATHER` of a batch waits for the next one, and derivation waits `QUIET` for the rest of a burst. A
 //! batch that fails as a whole is tried again by the ladder; a delivery that has failed a few times is then
 //! processed alone, so that it cannot hold its neighbours back, and in the end set aside as failed.
 
