@@ -6,6 +6,8 @@
 //! | [`guard`] | what a request's body may be: size, time, no encodings |
 //! | [`observe`] | request ids, the access log, metrics, panics |
 //! | [`error`] | errors, in the form that the path's clients know |
+//! | [`codes`] | the list of their stable names |
+//! | [`openapi`] | what operations say about themselves, the document made of it, `/docs` |
 //! | [`extract`] | reading bodies |
 //! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`webhooks`] | providers' deliveries |
@@ -15,12 +17,14 @@
 //!
 //! A router of operations is wrapped once with [`base`] and served with [`server::serve`].
 
+pub mod codes;
 pub mod control;
 pub mod error;
 pub mod extract;
 pub mod guard;
 mod io;
 pub mod observe;
+pub mod openapi;
 pub mod probes;
 mod program;
 pub mod sdk;
@@ -34,7 +38,7 @@ use axum::middleware::from_fn_with_state;
 
 use crate::clock::Clock;
 pub use error::ApiError;
-pub use program::{Program, program};
+pub use program::{Program, operations, program, undescribed};
 pub use server::Limits;
 
 /// Puts the base around a router: answers for unknown paths and methods, body limits, request ids, the
