@@ -65,6 +65,7 @@ pub mod settings;
 mod signal;
 pub mod sqlite;
 mod traits;
+pub mod trust;
 pub mod watch;
 
 use std::path::Path;
@@ -84,6 +85,7 @@ pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use rates::RateStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
+pub use trust::TrustStore;
 pub use watch::WatchStore;
 
 /// Result of a unit of work.
@@ -99,6 +101,7 @@ pub trait Store:
     + DerivationStore
     + SettingsStore
     + RateStore
+    + TrustStore
     + WatchStore
     + Send
     + Sync
