@@ -1,13 +1,18 @@
 //! The SDK API: paths, bodies and refusals of the reference.
 
 pub mod auth;
+pub mod caller;
 pub mod chat_context;
+pub mod token;
+mod unique;
 
 use std::sync::Arc;
 
 use crate::context::AttributeInfo;
 use crate::http::openapi::Routes;
 use crate::store::Store;
+
+pub use caller::{Caller, Voice};
 
 /// What the routes need.
 #[derive(Clone)]
