@@ -18,12 +18,9 @@ const fn code(status: u16, code: &'static str, meaning: &'static str) -> ErrorCo
 }
 
 /// Every code of a whole answer, by status and name. One line each, so that lists grown side by side merge.
+#[rustfmt::skip]
 pub const CODES: &[ErrorCode] = &[
-    code(
-        400,
-        "bad_parameter",
-        "A parameter of the path or the query is not what it may be; `detail` names it.",
-    ),
+    code(400, "bad_parameter", "A parameter of the path or the query is not what it may be; it is named."),
     code(400, "body_cut", "The body ended early. Send the request again."),
     code(400, "invalid_body", "The body is JSON, but not of the expected shape; the member is named."),
     code(400, "invalid_json", "The body is not JSON; line and column are named."),
@@ -32,11 +29,12 @@ pub const CODES: &[ErrorCode] = &[
     code(400, "signature_refused", "The delivery's signature is not right."),
     code(400, "too_large", "A member is larger than it may be; member, size and limit are named."),
     code(401, "unauthorized", "No key was sent, or none that is valid."),
-    code(
-        403,
-        "server_key_in_browser",
-        "A server key came with an `Origin`: it must not be used from a browser.",
-    ),
+    code(403, "identity_expired", "The `user_token` has expired. Ask your backend for a new one."),
+    code(403, "identity_invalid", "The `user_token` is not one that the organisation's identity secret signed."),
+    code(403, "identity_mismatch", "The `user_token` is for another user."),
+    code(403, "identity_required", "A `user_token` is needed: sign one on your backend."),
+    code(403, "identity_scope", "The `user_token` is of another scope."),
+    code(403, "server_key_in_browser", "A server key came with an `Origin`: it must not be used from a browser."),
     code(403, "server_key_needed", "The operation needs a server key."),
     code(404, "not_found", "It does not exist, or belongs to another organisation."),
     code(405, "method_not_allowed", "The path does not take this method; `Allow` lists those that it takes."),
@@ -50,6 +48,10 @@ pub const CODES: &[ErrorCode] = &[
 
 /// Names of what is wrong with one member (`errors[].code`).
 pub const FIELD_CODES: &[(&str, &str)] = &[("reserved", "The member is set by the server.")];
+
+/// Codes of an operation whose body speaks for a user (`Caller::voice`, `Caller::bulk_voice`).
+pub const VOICE: &[&str] =
+    &["identity_expired", "identity_invalid", "identity_mismatch", "identity_required", "identity_scope"];
 
 /// The code of that name.
 pub fn find(name: &str) -> Option<&'static ErrorCode> {
