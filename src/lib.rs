@@ -17,6 +17,7 @@
 //! | [`context`] | merge and render |
 //! | [`jobs`] | the job engine |
 //! | [`service`] | what a person can ask for, as values |
+//! | [`attributes`] | every trait and context key that was ever seen, and what is said about them |
 //! | [`backups`] | copies of the embedded database |
 //! | [`http`] | the HTTP surface |
 //! | [`telemetry`] | logs, metrics, their names |
@@ -24,6 +25,7 @@
 
 #![expect(clippy::duplicate_mod, reason = "units and glue of the store are compiled once for each driver")]
 
+pub mod attributes;
 pub mod backups;
 pub mod clock;
 pub mod commands;

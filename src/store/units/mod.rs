@@ -6,10 +6,13 @@ pub(crate) use super::{Conn, Db, MANY_WRITERS, serialise_links};
 use connector_sdk::{Clock, Timestamp};
 
 pub(crate) mod adopt;
+pub(crate) mod attributes;
 pub(crate) mod bulk;
 pub(crate) mod changes;
+pub(crate) mod custom_fields;
 pub(crate) mod derivations;
 pub(crate) mod dirty;
+pub(crate) mod idempotency;
 pub(crate) mod identity;
 pub(crate) mod inbox;
 pub(crate) mod ingest;
@@ -50,6 +53,9 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         dirty::ALL,
         identity::ALL,
         adopt::ALL,
+        attributes::ALL,
+        custom_fields::ALL,
+        idempotency::ALL,
         changes::ALL,
         derivations::ALL,
         inbox::ALL,
