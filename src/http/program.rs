@@ -9,7 +9,7 @@ use connector_sdk::Clock;
 use super::probes::{self, Check, Probe};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base};
+use super::{Limits, base, mcp};
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -52,6 +52,7 @@ pub fn program(program: Program) -> Router {
     };
     let router = Router::new()
         .merge(webhooks::routes(webhooks))
+        .merge(mcp::routes(sdk.clone()))
         .merge(sdk::routes(sdk))
         .merge(probes::routes(probe(services.store, clock.clone()), metrics));
     base(router, limits, clock)
