@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequest as _, Request, State};
+use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::ApiError;
 use super::extract::RawBody;
-use super::sdk::Sdk;
+use super::sdk::{Caller, Sdk};
 use crate::mcp::Agent;
 
 /// The reference's path.
@@ -33,13 +33,16 @@ pub fn routes(sdk: Sdk) -> Router {
     Router::new().route(PATH, post(handle)).with_state(sdk)
 }
 
-async fn handle(State(sdk): State<Sdk>, headers: HeaderMap, request: Request) -> Response {
+async fn handle(State(sdk): State<Sdk>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
     // Who asks comes before what is asked: a stranger's body is not read.
-    let key = match sdk.keys.authenticate_server(&headers).await {
-        Ok(key) => key,
-        Err(error) => return refused(error, &headers),
+    let caller = match Caller::from_request_parts(&mut parts, &sdk).await {
+        Ok(caller) => caller,
+        Err(error) => return refused(error, &parts.headers),
     };
-    let (parts, body) = request.into_parts();
+    if let Err(error) = caller.need_server() {
+        return error.into_response();
+    }
     let bytes = match RawBody::from_request(Request::new(body), &()).await {
         Ok(RawBody(bytes)) => bytes,
         Err(error) => return error.into_response(),
@@ -47,7 +50,7 @@ async fn handle(State(sdk): State<Sdk>, headers: HeaderMap, request: Request) ->
     if let Some(fault) = fault(&bytes) {
         return fault;
     }
-    let agent = Agent::new(sdk.store.clone(), sdk.prompt.clone(), key.org_id);
+    let agent = Agent::new(sdk.store.clone(), sdk.prompt.clone(), caller.org().clone());
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)

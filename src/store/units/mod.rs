@@ -26,6 +26,7 @@ pub(crate) mod rows;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod settings;
+pub(crate) mod trust;
 pub(crate) mod watch;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -66,6 +67,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         runs::ALL,
         schedules::ALL,
         settings::ALL,
+        trust::ALL,
         watch::ALL,
     ]
     .concat()
