@@ -50,6 +50,7 @@ macro_rules! statements {
     };
 }
 
+pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
@@ -74,6 +75,7 @@ use connector_sdk::Clock;
 
 use crate::domain::OrgId;
 
+pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
 pub use identity::IdentityStore;
@@ -100,6 +102,7 @@ pub trait Store:
     + SettingsStore
     + RateStore
     + WatchStore
+    + ConversationStore
     + Send
     + Sync
 {
