@@ -101,7 +101,7 @@ async fn serve(file: &str) {
     let key = services.execute(&org(), request).await.expect("a key");
     let sdk = Sdk {
         store: services.store.clone(),
-        keys: Arc::new(Keys::new(services.store.clone())),
+        keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
         prompt: Arc::new(PromptSettings::default()),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");

@@ -41,7 +41,7 @@ pub fn program(program: Program) -> Router {
     let inbox = Inbox::new(services.store.clone(), services.providers.clone());
     let sdk = Sdk {
         store: services.store.clone(),
-        keys: Arc::new(Keys::new(services.store.clone())),
+        keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
         prompt: Arc::new(prompt),
     };
     let webhooks = Webhooks {

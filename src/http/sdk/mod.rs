@@ -1,7 +1,10 @@
 //! The SDK API: paths, bodies and refusals of the reference.
 
 pub mod auth;
+pub mod caller;
 pub mod chat_context;
+pub mod token;
+mod unique;
 
 use std::sync::Arc;
 
@@ -10,6 +13,8 @@ use axum::routing::post;
 
 use crate::context::AttributeInfo;
 use crate::store::Store;
+
+pub use caller::{Caller, Voice};
 
 /// What the routes need.
 #[derive(Clone)]

@@ -13,6 +13,7 @@ mod inbox;
 mod mirror;
 mod rates;
 mod settings;
+mod trust;
 mod watch;
 
 #[async_trait]

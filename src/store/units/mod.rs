@@ -29,6 +29,7 @@ pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod settings;
 pub(crate) mod tickets;
+pub(crate) mod trust;
 pub(crate) mod user_events;
 pub(crate) mod views;
 pub(crate) mod watch;
@@ -76,6 +77,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         tickets::ALL,
         user_events::ALL,
         views::ALL,
+        trust::ALL,
         watch::ALL,
     ]
     .concat()
