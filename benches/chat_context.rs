@@ -103,6 +103,7 @@ async fn serve(file: &str) {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
         prompt: Arc::new(PromptSettings::default()),
+        attributes: services.attributes.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let router = Router::new()

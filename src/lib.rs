@@ -20,6 +20,7 @@
 //! | [`attributes`] | every trait and context key that was ever seen, and what is said about them |
 //! | [`backups`] | copies of the embedded database |
 //! | [`http`] | the HTTP surface |
+//! | [`mcp`] | what agents read and call, over MCP |
 //! | [`telemetry`] | logs, metrics, their names |
 //! | [`clock`] | time as a parameter |
 
@@ -35,6 +36,7 @@ pub mod derive;
 pub mod domain;
 pub mod http;
 pub mod jobs;
+pub mod mcp;
 mod recent;
 pub mod recompute;
 pub mod registry;

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_sdk::Clock;
+use connector_sdk::{Clock, Timestamp};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{self, AttributeInfo};
+use crate::context::{self, AttributeInfo, PromptSettings};
 use crate::domain::attributes::{AttributeKind, AttributeScope, CustomField};
 use crate::domain::{ContextEntry, OrgId, Rank};
 use crate::recent::Recent;
@@ -49,7 +49,7 @@ pub struct Attributes {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     recorder: Recorder,
-    prompt: Recent<OrgId, Arc<Vec<AttributeInfo>>>,
+    prompt: Recent<OrgId, Arc<PromptSettings>>,
     fields: Recent<OrgId, Arc<Vec<CustomField>>>,
 }
 
@@ -69,6 +69,16 @@ impl Attributes {
             prompt: Recent::new(REMEMBERED, REMEMBERED_AT_ONCE),
             fields: Recent::new(REMEMBERED, REMEMBERED_AT_ONCE),
         }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone()
     }
 
     /// Notes the keys and values of a write. In memory; nothing is allocated for what is known.
@@ -151,18 +161,24 @@ impl Attributes {
         self.store.forget_attribute_samples(org, row).await.map(drop)
     }
 
-    /// What the organisation says about its attributes, laid over what the settings file says for all organisations: member
-    /// by member, the organisation's own wins.
+    /// How an organisation's prompts are printed: what it says about its attributes, laid over what the settings file says
+    /// for all organisations; member by member, the organisation's own wins.
     ///
     /// # Errors
     ///
     /// The store's.
-    pub async fn prompt(&self, org: &OrgId, defaults: &[AttributeInfo]) -> Result<Arc<Vec<AttributeInfo>>> {
+    pub async fn prompt(&self, org: &OrgId, defaults: &Arc<PromptSettings>) -> Result<Arc<PromptSettings>> {
         if let Some(known) = self.prompt.get(org) {
             return Ok(known);
         }
         let sayings = self.store.load_attribute_sayings(org).await?;
-        let joined = Arc::new(join(defaults, sayings));
+        let joined = match sayings.is_empty() {
+            true => Arc::clone(defaults),
+            false => {
+                let attributes = join(&defaults.attributes, sayings);
+                Arc::new(PromptSettings { attributes, ..PromptSettings::clone(defaults) })
+            }
+        };
         self.prompt.put(org.clone(), Arc::clone(&joined));
         Ok(joined)
     }

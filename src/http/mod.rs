@@ -10,8 +10,12 @@
 //! | [`openapi`] | what operations say about themselves, the document made of it, `/docs` |
 //! | [`extract`] | reading bodies |
 //! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
+//! | [`cursor`] | pages of lists |
+//! | [`idempotency`] | `Idempotency-Key` |
+//! | [`settings`], [`v1`] | what an organisation decides; what is known and derived |
 //! | [`webhooks`] | providers' deliveries |
 //! | [`sdk`] | the SDK API |
+//! | [`mcp`] | the MCP server |
 //! | [`program()`] | the whole of it |
 //! | [`control`] | requests of local commands to the running process, on a listener of their own |
 //!
@@ -19,16 +23,21 @@
 
 pub mod codes;
 pub mod control;
+pub mod cursor;
 pub mod error;
 pub mod extract;
 pub mod guard;
+pub mod idempotency;
 mod io;
+pub mod mcp;
 pub mod observe;
 pub mod openapi;
 pub mod probes;
 mod program;
 pub mod sdk;
 pub mod server;
+pub mod settings;
+pub mod v1;
 pub mod webhooks;
 
 use std::sync::Arc;

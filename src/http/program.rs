@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use connector_sdk::Clock;
 
+use super::idempotency::{self, Idempotency};
 use super::openapi::{self, Operation, Routes};
 use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base};
+use super::{Limits, base, mcp, settings, v1};
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -44,6 +46,7 @@ pub fn program(program: Program) -> Router {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
         prompt: Arc::new(prompt),
+        attributes: services.attributes.clone(),
     };
     let webhooks = Webhooks {
         inbox: Arc::new(inbox),
@@ -53,9 +56,15 @@ pub fn program(program: Program) -> Router {
     };
     let probes = Probes { probe: probe(services.store, clock.clone()), metrics };
     let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes } = surface();
-    let routes =
-        of_webhooks.with_state(webhooks).merge(of_sdk.with_state(sdk)).merge(of_probes.with_state(probes));
-    base(openapi::serve(routes).into_router(), limits, clock)
+    let routes = of_webhooks
+        .with_state(webhooks)
+        .merge(of_sdk.with_state(sdk.clone()))
+        .merge(of_probes.with_state(probes));
+    let idempotent = routes.operations().iter().filter(|operation| operation.is_idempotent());
+    let paths = Arc::new(idempotent.map(Operation::path).collect());
+    let idempotency = Idempotency { sdk, clock: clock.clone(), paths };
+    let router = openapi::serve(routes).into_router();
+    base(router.layer(from_fn_with_state(idempotency, idempotency::layer)), limits, clock)
 }
 
 /// Every route, by what its handlers stand on.
@@ -66,7 +75,11 @@ struct Surface {
 }
 
 fn surface() -> Surface {
-    Surface { webhooks: webhooks::routes(), sdk: sdk::routes(), probes: probes::routes() }
+    Surface {
+        webhooks: webhooks::routes(),
+        sdk: sdk::routes().merge(mcp::routes()).merge(settings::routes()).merge(v1::routes()),
+        probes: probes::routes(),
+    }
 }
 
 /// Every operation of the program: what its document describes.

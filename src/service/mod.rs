@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 pub use deliveries::Deliveries;
 pub use failure::{Failure, FailureKind};
 
+use crate::attributes::Attributes;
 use crate::domain::connections::KeyClass;
 use crate::domain::watch::Audit;
 use crate::domain::{CompanyId, ConnectionId, JobId, KeyId, OrgId};
@@ -177,6 +178,8 @@ pub struct Services {
     pub audit: Option<AuditPlan>,
     /// How the world reaches this installation, without a trailing slash, where that is set.
     pub public_url: Option<String>,
+    /// Discovered attributes.
+    pub attributes: Arc<Attributes>,
 }
 
 /// A schedule that every new connection gets.

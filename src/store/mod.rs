@@ -51,6 +51,7 @@ macro_rules! statements {
 }
 
 pub mod attributes;
+pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
@@ -77,6 +78,7 @@ use connector_sdk::Clock;
 use crate::domain::OrgId;
 
 pub use attributes::AttributeStore;
+pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
 pub use identity::IdentityStore;
@@ -106,6 +108,7 @@ pub trait Store:
     + TrustStore
     + WatchStore
     + AttributeStore
+    + ConversationStore
     + Send
     + Sync
 {

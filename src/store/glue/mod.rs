@@ -8,6 +8,7 @@ use super::{Engine, Lane, NAME, Result, Scope, units};
 use crate::store::{JobsSignal, Store};
 
 mod attributes;
+mod conversations;
 mod derivations;
 mod inbox;
 mod mirror;

@@ -7,8 +7,10 @@ use connector_sdk::{Clock, Timestamp};
 
 pub(crate) mod adopt;
 pub(crate) mod attributes;
+pub(crate) mod authors;
 pub(crate) mod bulk;
 pub(crate) mod changes;
+pub(crate) mod conversations;
 pub(crate) mod custom_fields;
 pub(crate) mod derivations;
 pub(crate) mod dirty;
@@ -29,7 +31,10 @@ pub(crate) mod rows;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod settings;
+pub(crate) mod tickets;
 pub(crate) mod trust;
+pub(crate) mod user_events;
+pub(crate) mod views;
 pub(crate) mod watch;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -56,7 +61,9 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         attributes::ALL,
         custom_fields::ALL,
         idempotency::ALL,
+        authors::ALL,
         changes::ALL,
+        conversations::ALL,
         derivations::ALL,
         inbox::ALL,
         ingest::ALL,
@@ -73,6 +80,9 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         runs::ALL,
         schedules::ALL,
         settings::ALL,
+        tickets::ALL,
+        user_events::ALL,
+        views::ALL,
         trust::ALL,
         watch::ALL,
     ]
