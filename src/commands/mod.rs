@@ -23,6 +23,7 @@ mod exit;
 mod host;
 pub mod jobs;
 pub mod keys;
+pub mod mcp;
 pub mod migrate;
 mod output;
 mod progress;

@@ -7,6 +7,8 @@ pub mod currency;
 pub mod ids;
 pub mod jobs;
 pub mod keys;
+pub mod orgs;
+pub mod origin;
 pub mod rank;
 pub mod runs;
 pub mod users;

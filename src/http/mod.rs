@@ -10,6 +10,7 @@
 //! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`webhooks`] | providers' deliveries |
 //! | [`sdk`] | the SDK API |
+//! | [`mcp`] | the MCP server |
 //! | [`program()`] | the whole of it |
 //! | [`control`] | requests of local commands to the running process, on a listener of their own |
 //!
@@ -20,6 +21,7 @@ pub mod error;
 pub mod extract;
 pub mod guard;
 mod io;
+pub mod mcp;
 pub mod observe;
 pub mod probes;
 mod program;

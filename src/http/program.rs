@@ -9,7 +9,8 @@ use connector_sdk::Clock;
 use super::probes::{self, Check, Probe};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base};
+use super::{Limits, base, mcp};
+use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -41,7 +42,8 @@ pub fn program(program: Program) -> Router {
     let inbox = Inbox::new(services.store.clone(), services.providers.clone());
     let sdk = Sdk {
         store: services.store.clone(),
-        keys: Arc::new(Keys::new(services.store.clone())),
+        keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
+        product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref()),
         prompt: Arc::new(prompt),
     };
     let webhooks = Webhooks {
@@ -52,6 +54,7 @@ pub fn program(program: Program) -> Router {
     };
     let router = Router::new()
         .merge(webhooks::routes(webhooks))
+        .merge(mcp::routes(sdk.clone()))
         .merge(sdk::routes(sdk))
         .merge(probes::routes(probe(services.store, clock.clone()), metrics));
     base(router, limits, clock)

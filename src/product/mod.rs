@@ -8,6 +8,7 @@ mod gather;
 mod refusal;
 mod traits;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use connector_sdk::{Clock, Timestamp};
@@ -20,14 +21,15 @@ pub use checks::{
 pub use refusal::{FieldFault, ProductError, Refusal};
 pub use traits::Traits;
 
-use crate::domain::companies::Company;
+use crate::domain::companies::{Company, TraitPatch};
 use crate::domain::users::EndUser;
-use crate::domain::{OrgId, Rank, UserId, keys};
+use crate::domain::{ContextEntry, OrgId, Rank, UserId, keys};
 use crate::store::Store;
 use crate::store::identity::Lookup;
 use crate::store::product::{
     Change, Clear, Erased, Layer, Outcome, ProductWrite, RecordPart, UserPart, Written,
 };
+use crate::store::traits::{Kind, company_kind, from_map, user_kind};
 
 /// The reference's word for a user who is not known.
 pub const ANONYMOUS: &str = "anonymous";
@@ -165,6 +167,20 @@ pub struct UserWritten {
     pub company_id: Option<String>,
     /// What became of it.
     pub change: Change,
+    said: TraitPatch,
+}
+
+impl UserWritten {
+    /// The user with nothing but what this call said: its ids, the values that were sent, and times.
+    pub fn said(&self) -> EndUser {
+        let (fields, custom_fields) = split(&self.said, user_kind);
+        EndUser {
+            fields: from_map(fields).unwrap_or_default(),
+            custom_fields,
+            context: entries(&self.said),
+            ..self.user.clone()
+        }
+    }
 }
 
 /// A company as written.
@@ -176,6 +192,30 @@ pub struct CompanyWritten {
     pub change: Change,
     /// Our id of the user that the call named.
     pub user: Option<UserId>,
+    said: TraitPatch,
+}
+
+impl CompanyWritten {
+    /// As [`UserWritten::said`].
+    pub fn said(&self) -> Company {
+        let (fields, custom_fields) = split(&self.said, company_kind);
+        Company {
+            fields: from_map(fields).unwrap_or_default(),
+            custom_fields,
+            context: entries(&self.said),
+            ..self.company.clone()
+        }
+    }
+}
+
+/// The values of a patch: recognised ones, and the others.
+fn split(patch: &TraitPatch, kind_of: fn(&str) -> Option<Kind>) -> (Map<String, Value>, Map<String, Value>) {
+    let set = patch.traits.iter().filter(|(_, value)| !value.is_null());
+    set.map(|(key, value)| (key.clone(), value.clone())).partition(|(key, _)| kind_of(key).is_some())
+}
+
+fn entries(patch: &TraitPatch) -> BTreeMap<String, ContextEntry> {
+    patch.context.iter().filter_map(|(key, entry)| Some((key.clone(), entry.clone()?))).collect()
 }
 
 /// What became of a context.
@@ -234,11 +274,12 @@ impl Product {
     ) -> Result<UserWritten, ProductError> {
         let at = self.clock.now();
         let write = self.user_write(user, author, at, Presence::Here)?;
+        let said = last_said(write.user.as_ref().map(|user| &user.record));
         let written = self.put_one(org, write).await?;
         self.observed(org, Record::User, &user.traits, &user.context);
         match written {
             Some(Written { user: Some((user, change)), user_company, .. }) => {
-                Ok(UserWritten { user, company_id: user_company, change })
+                Ok(UserWritten { user, company_id: user_company, change, said })
             }
             _ => Err(Refusal::new("not_found", "the user is not known").into()),
         }
@@ -279,11 +320,12 @@ impl Product {
         author: &Author,
     ) -> Result<CompanyWritten, ProductError> {
         let write = self.company_write(company, author, self.clock.now(), true)?;
+        let said = last_said(write.company.as_ref());
         let written = self.put_one(org, write).await?;
         self.observed(org, Record::Company, &company.traits, &company.context);
         match written {
             Some(Written { company: Some((company, change)), user, .. }) => {
-                Ok(CompanyWritten { company, change, user: user.map(|(user, _)| user.id) })
+                Ok(CompanyWritten { company, change, user: user.map(|(user, _)| user.id), said })
             }
             _ => Err(Refusal::new("not_found", "the company is not known").into()),
         }
@@ -554,6 +596,11 @@ impl Product {
             at,
         })
     }
+}
+
+/// What a body says, behind what a token says.
+fn last_said(part: Option<&RecordPart>) -> TraitPatch {
+    part.and_then(|part| part.layers.last()).map(|layer| layer.patch.clone()).unwrap_or_default()
 }
 
 /// Whether a user is there while something is said about it.

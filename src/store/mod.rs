@@ -66,6 +66,7 @@ pub mod settings;
 mod signal;
 pub mod sqlite;
 pub(crate) mod traits;
+pub mod trust;
 pub mod watch;
 
 use std::path::Path;
@@ -86,6 +87,7 @@ pub use product::ProductStore;
 pub use rates::RateStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
+pub use trust::TrustStore;
 pub use watch::WatchStore;
 
 /// Result of a unit of work.
@@ -102,6 +104,7 @@ pub trait Store:
     + SettingsStore
     + RateStore
     + ProductStore
+    + TrustStore
     + WatchStore
     + Send
     + Sync
@@ -155,14 +158,19 @@ pub async fn copy(database: &Path, to: &Path) -> Result<CopyMade> {
     sqlite::Engine::copy(database, to).await
 }
 
-/// Puts a copy in the place of the SQLite database at `database`, when nobody writes to that. What was there is
-/// kept as `aside`. Answers the schema's version, which opening migrates where it is an older one.
+/// Puts a copy in the place of the SQLite database at `database`, when nobody writes to that. The copy is read from
+/// `copy`; errors call it `named`. What was there is kept as `aside`. Answers the schema's version, which opening migrates where it is an older one.
 ///
 /// # Errors
 /// [`StoreError::Locked`] while a process holds the database; [`StoreError::Setup`] for a file that is not a
 /// whole database of this program; [`StoreError::NewerSchema`]. Then nothing has changed.
-pub async fn restore(copy: &Path, database: &Path, aside: &Path) -> Result<i64> {
-    sqlite::Engine::restore(copy, database, aside).await
+pub async fn restore(
+    copy: &mut (dyn std::io::Read + Send),
+    named: &str,
+    database: &Path,
+    aside: &Path,
+) -> Result<i64> {
+    sqlite::Engine::restore(copy, named, database, aside).await
 }
 
 tokio::task_local! {

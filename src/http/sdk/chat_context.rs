@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use axum::extract::{FromRequest as _, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::Sdk;
+use super::{Caller, Sdk};
 use crate::context::merge::Party;
 use crate::context::render::Trimmed;
 use crate::context::{
@@ -51,15 +50,15 @@ struct Body {
 /// The route.
 pub async fn handle(
     State(sdk): State<Sdk>,
-    headers: HeaderMap,
+    caller: Caller,
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     // Who asks comes before what is asked: a stranger's body is not read.
-    let key = sdk.keys.authenticate_server(&headers).await?;
+    caller.need_server()?;
     let JsonBody(body) = JsonBody::<Body>::from_request(request, &()).await?;
     body.check()?;
     let (user, company) = (lookup(body.user_id.as_deref()), lookup(body.company_id.as_deref()));
-    let view = sdk.store.load_view(&key.org_id, user.as_ref(), company.as_ref()).await;
+    let view = sdk.store.load_view(caller.org(), user.as_ref(), company.as_ref()).await;
     let view = view.map_err(|e| ApiError::unavailable(RETRY_SECONDS, &e))?;
     let user_id = view.user.as_ref().map(|user| user.id.clone());
     let company_id = view.company.as_ref().map(|company| company.id.clone());

@@ -1,15 +1,28 @@
 //! The SDK API: paths, bodies and refusals of the reference.
 
+mod answers;
 pub mod auth;
+mod bulk;
+pub mod caller;
 pub mod chat_context;
+mod companies;
+mod config;
+mod context;
+mod deletion;
+pub mod token;
+mod unique;
+mod users;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{delete, get, post};
 
 use crate::context::AttributeInfo;
+use crate::product::{Author, Product};
 use crate::store::Store;
+
+pub use caller::{Caller, Voice};
 
 /// What the routes need.
 #[derive(Clone)]
@@ -18,6 +31,8 @@ pub struct Sdk {
     pub store: Arc<dyn Store>,
     /// Who calls.
     pub keys: Arc<auth::Keys>,
+    /// Writes users and companies.
+    pub product: Product,
     /// How the prompt is printed.
     pub prompt: Arc<PromptSettings>,
 }
@@ -33,7 +48,25 @@ pub struct PromptSettings {
     pub reporting_currency: Option<String>,
 }
 
+/// In whose voice a body's values are written.
+fn author(voice: Voice) -> Author {
+    Author { rank: voice.rank, claims: voice.claims, ..Author::server() }
+}
+
 /// The routes.
 pub fn routes(sdk: Sdk) -> Router {
-    Router::new().route("/api/sdk/chat/context", post(chat_context::handle)).with_state(sdk)
+    Router::new()
+        .route("/api/sdk/chat/context", post(chat_context::handle))
+        .route("/api/sdk/users/identify", post(users::identify))
+        .route("/api/sdk/users/update", post(users::update))
+        .route("/api/sdk/users/delete", post(deletion::named_user))
+        .route("/api/sdk/users/{user_id}", delete(deletion::user))
+        .route("/api/sdk/companies/identify", post(companies::identify))
+        .route("/api/sdk/companies/update", post(companies::update))
+        .route("/api/sdk/companies/delete", post(deletion::named_company))
+        .route("/api/sdk/companies/{company_id}", delete(deletion::company))
+        .route("/api/sdk/context/set", post(context::set))
+        .route("/api/sdk/context/clear", post(context::clear))
+        .route("/api/sdk/config", get(config::show))
+        .with_state(sdk)
 }

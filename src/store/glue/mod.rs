@@ -13,6 +13,7 @@ mod mirror;
 mod product;
 mod rates;
 mod settings;
+mod trust;
 mod watch;
 
 #[async_trait]

@@ -27,6 +27,12 @@ impl ProductStore for Engine {
         })
     }
 
+    async fn find_org_name(&self, org: &OrgId) -> Result<Option<String>> {
+        unit!(self.read(Scope::Org(org.clone())), [org = org.clone()], |c| {
+            units::product::find_org_name(c, org)
+        })
+    }
+
     async fn erase_user(&self, org: &OrgId, lookup: &Lookup, at: Timestamp) -> Result<Option<Erased>> {
         unit!(
             self.write(Lane::Bulk, Scope::Org(org.clone())),

@@ -30,6 +30,7 @@ pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod trust;
 pub(crate) mod watch;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -74,6 +75,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         schedules::ALL,
         sessions::ALL,
         settings::ALL,
+        trust::ALL,
         watch::ALL,
     ]
     .concat()

@@ -89,8 +89,8 @@ const LARGE: [&str; 11] = [
     "deliveries",
 ];
 /// Statements that walk an organisation's or a connection's rows, as they are meant to: counts, what goes with a
-/// connection, and whether anything is dirty at all.
-const WALKS: [&str; 10] = [
+/// connection or names what was deleted, and whether anything is dirty at all.
+const WALKS: [&str; 11] = [
     "ANY_DIRTY",
     "COUNT_COMPANIES",
     "COUNT_LINKS",
@@ -98,6 +98,7 @@ const WALKS: [&str; 10] = [
     "COUNT_USERS",
     "DELETE_CANDIDATES",
     "DELETE_DELIVERIES",
+    "DELETE_DELIVERIES_NAMING",
     "DELETE_LINKS",
     "DELETE_RECORDS",
     "DELETE_REFS",
