@@ -37,6 +37,7 @@ mod inbox;
 mod kit;
 mod links;
 mod mirror;
+mod product;
 mod rates;
 mod schema;
 pub(crate) mod settings;
