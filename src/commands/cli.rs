@@ -151,6 +151,10 @@ pub enum Command {
     ///
     /// Without a subcommand: the version.
     Migrate(migrate::Args),
+    /// Print the OpenAPI document of the HTTP API
+    ///
+    /// OpenAPI 3.1, the same that `serve` answers at /openapi.json; a readable page is at /docs.
+    Openapi,
     /// Print shell completions
     ///
     /// For example: halo-sync completions bash > ~/.local/share/bash-completion/completions/halo-sync

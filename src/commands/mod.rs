@@ -25,6 +25,7 @@ pub mod jobs;
 pub mod keys;
 pub mod mcp;
 pub mod migrate;
+pub mod openapi;
 mod output;
 mod progress;
 pub mod render;

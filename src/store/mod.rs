@@ -50,6 +50,7 @@ macro_rules! statements {
     };
 }
 
+pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
@@ -76,6 +77,7 @@ use connector_sdk::Clock;
 
 use crate::domain::OrgId;
 
+pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
 pub use identity::IdentityStore;
@@ -106,6 +108,7 @@ pub trait Store:
     + ProductStore
     + TrustStore
     + WatchStore
+    + ConversationStore
     + Send
     + Sync
 {

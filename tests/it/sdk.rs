@@ -1,7 +1,8 @@
-//! The SDK API over the real router, on both engines.
+//! The SDK API and what is around it, over the real router.
 
 mod companies;
 mod context;
 mod deletion;
 mod kit;
+mod openapi;
 mod users;

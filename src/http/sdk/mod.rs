@@ -15,10 +15,8 @@ mod users;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::{delete, get, post};
-
 use crate::context::AttributeInfo;
+use crate::http::openapi::Routes;
 use crate::product::{Author, Product};
 use crate::store::Store;
 
@@ -50,23 +48,16 @@ pub struct PromptSettings {
 
 /// In whose voice a body's values are written.
 fn author(voice: Voice) -> Author {
-    Author { rank: voice.rank, claims: voice.claims, ..Author::server() }
+    Author { rank: voice.rank, claims: voice.claims, verified: voice.verified, ..Author::server() }
 }
 
 /// The routes.
-pub fn routes(sdk: Sdk) -> Router {
-    Router::new()
-        .route("/api/sdk/chat/context", post(chat_context::handle))
-        .route("/api/sdk/users/identify", post(users::identify))
-        .route("/api/sdk/users/update", post(users::update))
-        .route("/api/sdk/users/delete", post(deletion::named_user))
-        .route("/api/sdk/users/{user_id}", delete(deletion::user))
-        .route("/api/sdk/companies/identify", post(companies::identify))
-        .route("/api/sdk/companies/update", post(companies::update))
-        .route("/api/sdk/companies/delete", post(deletion::named_company))
-        .route("/api/sdk/companies/{company_id}", delete(deletion::company))
-        .route("/api/sdk/context/set", post(context::set))
-        .route("/api/sdk/context/clear", post(context::clear))
-        .route("/api/sdk/config", get(config::show))
-        .with_state(sdk)
+pub fn routes() -> Routes<Sdk> {
+    Routes::new()
+        .add(chat_context::operation(), chat_context::handle)
+        .merge(users::routes())
+        .merge(companies::routes())
+        .merge(context::routes())
+        .merge(deletion::routes())
+        .add(config::operation(), config::show)
 }

@@ -23,7 +23,7 @@ impl ProductStore for Engine {
 
     async fn find_user_by_email(&self, org: &OrgId, email: &str) -> Result<Option<EndUser>> {
         unit!(self.read(Scope::Org(org.clone())), [org = org.clone(), email = email.to_owned()], |c| {
-            units::product::find_user_by_email(c, org, email)
+            units::authors::find_by_email(c, org, email)
         })
     }
 

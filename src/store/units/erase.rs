@@ -13,7 +13,7 @@ use super::dirty::{self, Marks};
 use super::links;
 use super::members::{self, mark_settled};
 use super::rows::{self, UserRow};
-use super::{Conn, bulk, identity, keys, sessions};
+use super::{Conn, bulk, identity, keys, user_events};
 use crate::domain::OrgId;
 use crate::domain::users::EndUser;
 use crate::store::Result;
@@ -141,7 +141,7 @@ pub(crate) async fn erase_user(
             .chain(email.as_deref())
             .collect();
     erased.deliveries += erase_naming(c, org, &names, &parties).await?;
-    sessions::erase_user(c, org, &user).await?;
+    user_events::delete_of_user(c, org, &user.id).await?;
     finish(c, org, marks, decides, at).await?;
     Ok(Some(erased))
 }
@@ -179,7 +179,7 @@ pub(crate) async fn erase_company(
     let names: Vec<&str> =
         [Some(company.id.0.as_str()), company.external_id.as_deref()].into_iter().flatten().collect();
     erased.deliveries += erase_naming(c, org, &names, &parties).await?;
-    sessions::erase_company(c, org, &company.id).await?;
+    user_events::delete_of_company(c, org, &company.id).await?;
     decides.extend(keys::of_company(&company));
     links::delete_companies(c, org, std::slice::from_ref(&company.id.0)).await?;
     for companies in marks.values_mut() {

@@ -12,7 +12,7 @@ use super::dirty::{self, Marks};
 use super::links;
 use super::members::{self, mark_settled};
 use super::rows::{self, CompanyRow, UserRow};
-use super::{Conn, keys, new_id_at, sessions};
+use super::{Conn, keys, new_id_at, sessions, user_events};
 use crate::domain::companies::{Company, CompanyFields, FieldSource, TraitPatch};
 use crate::domain::users::{EndUser, UserFields};
 use crate::domain::{CompanyId, ContextEntry, OrgId, Rank, UserId};
@@ -38,7 +38,6 @@ statements! {
         for_update!());
     COMPANY_NAMES = concat!("SELECT id, external_id FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     ORG_NAME = "SELECT name FROM orgs WHERE id = $1";
-    FIND_BY_EMAIL = "SELECT * FROM end_users WHERE org_id = $1 AND email_key = $2 ORDER BY id LIMIT 1";
     // Sightings: nothing that an index or a reader of the record looks at.
     SEEN = concat!("UPDATE end_users SET first_seen = CAST(rows.value ->> 1 AS BIGINT),
             last_seen = CAST(rows.value ->> 2 AS BIGINT)
@@ -128,16 +127,26 @@ pub(crate) async fn put(c: &mut Conn, org: &OrgId, writes: &[ProductWrite]) -> R
     }
     let mut outcomes = desk.apply(writes)?;
     desk.write(c, org, at).await?;
-    let sessions: Vec<(&str, &UserId)> = writes
+    let sessions: Vec<(&str, Rank, &UserId)> = writes
         .iter()
         .zip(&outcomes)
         .filter_map(|(write, outcome)| {
-            let session = write.user.as_ref()?.session.as_deref()?;
+            let (session, rank) = write.user.as_ref()?.session.as_ref()?;
             let Outcome::Written(written) = outcome else { return None };
-            Some((session, &written.user.as_ref()?.0.id))
+            Some((session.as_str(), *rank, &written.user.as_ref()?.0.id))
         })
         .collect();
-    sessions::link_sessions(c, org, &sessions).await?;
+    sessions::link(c, org, &sessions, at).await?;
+    let mut identified: BTreeMap<(&str, i64), i64> = BTreeMap::new();
+    for (write, outcome) in writes.iter().zip(&outcomes) {
+        if let (Some(UserPart { sighting: Sighting::Identified, .. }), Outcome::Written(written)) =
+            (&write.user, outcome)
+            && let Some((user, _)) = &written.user
+        {
+            *identified.entry((user.id.as_str(), user_events::day_of(write.at))).or_default() += 1;
+        }
+    }
+    user_events::note_identifies(c, org, &identified).await?;
     desk.name_companies(c, org, &mut outcomes).await?;
     Ok(outcomes)
 }
@@ -350,7 +359,7 @@ impl Desk {
         if changed {
             user.updated_at = write.at;
         }
-        if part.seen {
+        if part.sighting != Sighting::Elsewhere {
             user.first_seen = user.first_seen.or(Some(write.at));
             user.last_seen = user.last_seen.max(Some(write.at));
         }
@@ -723,13 +732,6 @@ fn too_large(
         return Ok(None);
     }
     Ok(Some(Refused::TooLarge { record, bytes, most }))
-}
-
-pub(crate) async fn find_user_by_email(c: &mut Conn, org: &OrgId, email: &str) -> Result<Option<EndUser>> {
-    let Some((_, email)) = keys::key("email", email) else { return Ok(None) };
-    let row: Option<UserRow> =
-        sqlx::query_as(FIND_BY_EMAIL).bind(&org.0).bind(email).fetch_optional(c).await?;
-    row.map(UserRow::read).transpose()
 }
 
 pub(crate) async fn find_org_name(c: &mut Conn, org: &OrgId) -> Result<Option<String>> {
