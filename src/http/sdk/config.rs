@@ -100,7 +100,11 @@ pub(super) fn operation() -> Operation {
         .tag(Tag::Chat)
         .access(Access::Anybody)
         .query::<Asked>()
-        .answer::<Shape>(200, "The organisation's settings.", serde_json::to_value(example).unwrap_or_default())
+        .answer::<Shape>(
+            200,
+            "The organisation's settings.",
+            serde_json::to_value(example).unwrap_or_default(),
+        )
         .codes(&["bad_parameter", "missing_field", "not_found", "unauthorized"])
 }
 

@@ -140,9 +140,7 @@ fn whose(
         (Scope::User, Some(id), _) if id == ANONYMOUS => Ok(None),
         (Scope::User, Some(id), _) => Ok(Some(Whose::User(id.clone()))),
         (Scope::Company, _, Some(id)) => Ok(Some(Whose::Company(id.clone()))),
-        (Scope::User, None, _) => {
-            missing("user_id is required for scope user")
-        }
+        (Scope::User, None, _) => missing("user_id is required for scope user"),
         (Scope::Company, _, None) => missing("company_id is required for scope company"),
     }
 }

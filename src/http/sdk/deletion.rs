@@ -64,7 +64,11 @@ pub(super) fn routes() -> Routes<Sdk> {
     let a_company = json!({"success": true, "deleted": true, "company_id": "company_456", "erased": erased});
     let of = |operation: Operation, about, example: &Value| {
         let codes = &["invalid_field", "missing_field", "not_found"];
-        operation.about(about).tag(Tag::Identity).answer::<Answer>(200, "Deleted.", example.clone()).codes(codes)
+        operation
+            .about(about)
+            .tag(Tag::Identity)
+            .answer::<Answer>(200, "Deleted.", example.clone())
+            .codes(codes)
     };
     let by_path = Operation::delete("/api/sdk/users/{user_id}", "delete_user", "Delete a user")
         .parameter::<String>(In::Path, "user_id", "The caller's id.")

@@ -20,7 +20,7 @@ use crate::store::convert::{clean, json_list, to_json, us};
 use crate::store::identity::Lookup;
 use crate::store::product::{
     Change, Clear, Layer, MOST_COMPANY_BYTES, MOST_USER_BYTES, Outcome, ProductWrite, RecordPart, Refused,
-    UserPart, Written,
+    Sighting, UserPart, Written,
 };
 use crate::store::traits::{self, Changed, RESERVED_CONTEXT, Traits, outranked};
 use crate::store::{Result, StoreError};
