@@ -1,7 +1,7 @@
 //! What a product writes about its users and companies: many records in one unit, each whole or not at all.
 
 use async_trait::async_trait;
-use connector_sdk::Timestamp;
+use connector_sdk::{RecordKey, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::Result;
 use super::identity::Lookup;
 use crate::domain::companies::{Company, TraitPatch};
 use crate::domain::users::EndUser;
-use crate::domain::{OrgId, Rank};
+use crate::domain::{ConnectionId, OrgId, Rank};
 
 /// A user's custom fields and context, in bytes of JSON, at most: what many calls may add up to.
 pub const MOST_USER_BYTES: usize = 100_000;
@@ -185,6 +185,14 @@ pub trait ProductStore {
 
     /// An organisation's name; `Ok(None)`: there is no such organisation.
     async fn find_org_name(&self, org: &OrgId) -> Result<Option<String>>;
+
+    /// Those of these keys of records whose records went with a deleted user or company.
+    async fn list_erased(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        keys: &[RecordKey],
+    ) -> Result<Vec<RecordKey>>;
 
     /// Deletes a user and everything that hangs on it. `Ok(None)`: there is none.
     async fn erase_user(&self, org: &OrgId, lookup: &Lookup, at: Timestamp) -> Result<Option<Erased>>;

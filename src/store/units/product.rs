@@ -90,7 +90,8 @@ struct Wanted {
     user_names: BTreeSet<String>,
     company_ids: BTreeSet<String>,
     company_names: BTreeSet<String>,
-    leads: BTreeSet<String>,
+    /// A user's name, and the address of the lead that may become it.
+    leads: BTreeSet<(String, String)>,
 }
 
 impl Wanted {
@@ -100,9 +101,11 @@ impl Wanted {
             if let Some(user) = &write.user {
                 match &user.record.lookup {
                     Lookup::Id(id) => wanted.user_ids.insert(clean(id)),
-                    Lookup::External(name) => wanted.user_names.insert(clean(name)),
+                    Lookup::External(name) => {
+                        wanted.leads.extend(user.adopt.clone().map(|email| (clean(name), email)));
+                        wanted.user_names.insert(clean(name))
+                    }
                 };
-                wanted.leads.extend(user.adopt.clone());
             }
             match write.company.as_ref().map(|company| &company.lookup) {
                 Some(Lookup::Id(id)) => wanted.company_ids.insert(clean(id)),
@@ -147,7 +150,7 @@ pub(crate) async fn put(c: &mut Conn, org: &OrgId, writes: &[ProductWrite]) -> R
         }
     }
     user_events::note_identifies(c, org, &identified).await?;
-    desk.name_companies(c, org, &mut outcomes).await?;
+    desk.name_companies(c, org, writes, &mut outcomes).await?;
     Ok(outcomes)
 }
 
@@ -157,7 +160,11 @@ impl Desk {
         for (sql, list) in [(USERS_BY_EXTERNAL, &wanted.user_names), (USERS_BY_ID, &wanted.user_ids)] {
             desk.add_users(users(c, org, sql, list).await?)?;
         }
-        for row in users(c, org, LEADS, &wanted.leads).await? {
+        // Nobody is looked for by an address who is known by the caller's id.
+        let names = |name: &String| desk.user_names.contains_key(name);
+        let leads = wanted.leads.iter().filter(|(name, _)| !names(name)).map(|(_, email)| email.clone());
+        let leads: BTreeSet<String> = leads.collect();
+        for row in users(c, org, LEADS, &leads).await? {
             let user = row.read()?;
             if let Some(email) = rows::email_key(&user) {
                 desk.leads.entry(email).or_default().push(user.id.0.clone());
@@ -499,16 +506,26 @@ impl Desk {
         }
         // In one order everywhere: two transactions that make the same users wait, and do not block each other.
         whole.sort_by(|a, b| a.now.external_id.cmp(&b.now.external_id));
-        let written: Vec<&EndUser> = whole.iter().map(|slot| &slot.now).collect();
-        rows::write_users(c, org, &written).await.map_err(raced)?;
-        let moves: Vec<(Option<&EndUser>, Option<&EndUser>)> =
+        let (kept, rekeyed): (Vec<&Slot<EndUser>>, Vec<&Slot<EndUser>>) = whole
+            .iter()
+            .partition(|slot| slot.before.as_ref().is_some_and(|old| rows::found_alike(old, &slot.now)));
+        let now = |slots: Vec<&Slot<EndUser>>| slots.into_iter().map(|slot| &slot.now).collect::<Vec<_>>();
+        rows::write_user_values(c, org, &now(kept)).await?;
+        rows::write_users(c, org, &now(rekeyed)).await.map_err(raced)?;
+        let moves: Vec<members::Move<'_>> =
             whole.iter().map(|slot| (slot.before.as_ref(), Some(&slot.now))).collect();
         decides.extend(members::after(c, org, &moves, marks).await?);
         Ok(())
     }
 
-    /// Says which company users are of, by its external id.
-    async fn name_companies(&self, c: &mut Conn, org: &OrgId, outcomes: &mut [Outcome]) -> Result<()> {
+    /// Says which company the users are of who are identified, by its external id.
+    async fn name_companies(
+        &self,
+        c: &mut Conn,
+        org: &OrgId,
+        writes: &[ProductWrite],
+        outcomes: &mut [Outcome],
+    ) -> Result<()> {
         #[derive(FromRow)]
         struct Name {
             id: String,
@@ -525,8 +542,16 @@ impl Desk {
             .iter()
             .map(|x| (x.slot.now.id.0.clone(), x.slot.now.external_id.clone()))
             .collect();
-        let unknown: BTreeSet<String> =
-            outcomes.iter().filter_map(company_of).filter(|id| !names.contains_key(id)).collect();
+        let identified = |write: &ProductWrite| {
+            write.user.as_ref().is_some_and(|user| user.sighting == Sighting::Identified)
+        };
+        let unknown: BTreeSet<String> = writes
+            .iter()
+            .zip(outcomes.iter())
+            .filter(|(write, _)| identified(write))
+            .filter_map(|(_, outcome)| company_of(outcome))
+            .filter(|id| !names.contains_key(id))
+            .collect();
         if !unknown.is_empty() {
             let rows: Vec<Name> =
                 sqlx::query_as(COMPANY_NAMES).bind(&org.0).bind(json_list(&unknown)).fetch_all(c).await?;
