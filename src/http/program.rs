@@ -11,6 +11,7 @@ use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
 use super::{Limits, base, mcp};
+use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -43,6 +44,7 @@ pub fn program(program: Program) -> Router {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
+        product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref()),
         prompt: Arc::new(prompt),
     };
     let webhooks = Webhooks {
