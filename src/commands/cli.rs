@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::output::ColorChoice;
 use super::{
     audit, backup, companies, completions, config, connect, connections, connectors, derive, doctor, jobs,
-    keys, migrate, render, restore, runs, serve, sync, webhooks, worker,
+    keys, migrate, render, restore, runs, sdk, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -127,6 +127,8 @@ pub enum Command {
     ///
     /// Without a subcommand: the list.
     Keys(keys::Args),
+    /// The browser SDK
+    Sdk(sdk::Args),
     /// Check that everything is as it should be
     ///
     /// Numbered checks, each OK, WARN or FAIL with what to type. Nothing is changed; the output holds no secret and can go into a bug report.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use connector_sdk::Clock;
 
+use super::browser;
 use super::probes::{self, Check, Probe};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
@@ -53,6 +54,7 @@ pub fn program(program: Program) -> Router {
     let router = Router::new()
         .merge(webhooks::routes(webhooks))
         .merge(sdk::routes(sdk))
+        .merge(browser::routes())
         .merge(probes::routes(probe(services.store, clock.clone()), metrics));
     base(router, limits, clock)
 }
