@@ -101,11 +101,14 @@ async fn serve(file: &str) {
     let key = services.execute(&org(), request).await.expect("a key");
     let sdk = Sdk {
         store: services.store.clone(),
-        keys: Arc::new(Keys::new(services.store.clone())),
+        keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
         prompt: Arc::new(PromptSettings::default()),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-    let router = Router::new().route(BARE, post(bare)).with_state(sdk.clone()).merge(sdk::routes(sdk));
+    let router = Router::new()
+        .route(BARE, post(bare))
+        .with_state(sdk.clone())
+        .merge(sdk::routes().with_state(sdk).into_router());
     common::serve(listener, router, &services, key["key"].as_str().expect("the key's text")).await;
     services.store.close().await;
 }

@@ -7,7 +7,6 @@
 use std::io::Write as _;
 use std::sync::LazyLock;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
 use axum::response::Response;
@@ -25,6 +24,7 @@ use http::{HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha384};
 
 use super::ApiError;
+use super::openapi::Routes;
 
 /// Hexadecimal digits of the hash in a file's name: 64 bits.
 const DIGITS: usize = 16;
@@ -157,9 +157,13 @@ fn takes_gzip(asked: &HeaderMap) -> bool {
     })
 }
 
-/// The routes.
-pub fn routes() -> Router {
-    Router::new().route("/sdk/{file}", get(handle))
+/// The route.
+pub fn routes() -> Routes {
+    Routes::new().plain(
+        "/sdk/{file}",
+        get(handle),
+        "files for pages, no operations; their types describe them",
+    )
 }
 
 async fn handle(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {

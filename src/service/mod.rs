@@ -8,6 +8,7 @@ mod companies;
 pub mod connections;
 pub mod deliveries;
 mod failure;
+pub mod identity;
 pub mod keys;
 
 use std::sync::Arc;

@@ -50,6 +50,7 @@ macro_rules! statements {
     };
 }
 
+pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
@@ -65,6 +66,7 @@ pub mod settings;
 mod signal;
 pub mod sqlite;
 mod traits;
+pub mod trust;
 pub mod watch;
 
 use std::path::Path;
@@ -74,6 +76,7 @@ use connector_sdk::Clock;
 
 use crate::domain::OrgId;
 
+pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
 pub use identity::IdentityStore;
@@ -84,6 +87,7 @@ pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use rates::RateStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
+pub use trust::TrustStore;
 pub use watch::WatchStore;
 
 /// Result of a unit of work.
@@ -99,7 +103,9 @@ pub trait Store:
     + DerivationStore
     + SettingsStore
     + RateStore
+    + TrustStore
     + WatchStore
+    + ConversationStore
     + Send
     + Sync
 {

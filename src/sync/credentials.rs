@@ -129,7 +129,7 @@ impl Keyring {
         }
     }
 
-    /// Seals `secret` for that row.
+    /// Seals `secret` for that row of a connection.
     pub fn seal(
         &self,
         org: &OrgId,
@@ -138,10 +138,35 @@ impl Keyring {
         slot: i64,
         secret: &SecretString,
     ) -> Result<SealedSecret, CredentialError> {
+        self.seal_with(
+            &associated_data(OF_CONNECTION, &[org.as_str(), connection.as_str(), name], slot),
+            name,
+            slot,
+            secret,
+        )
+    }
+
+    /// Seals `secret` for that row of an organisation itself.
+    pub fn seal_for_org(
+        &self,
+        org: &OrgId,
+        name: &str,
+        slot: i64,
+        secret: &SecretString,
+    ) -> Result<SealedSecret, CredentialError> {
+        self.seal_with(&associated_data(OF_ORG, &[org.as_str(), name], slot), name, slot, secret)
+    }
+
+    fn seal_with(
+        &self,
+        aad: &[u8],
+        name: &str,
+        slot: i64,
+        secret: &SecretString,
+    ) -> Result<SealedSecret, CredentialError> {
         let mut nonce = [0u8; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(|_| CredentialError::NoRandomness)?;
-        let aad = associated_data(org, connection, name, slot);
-        let payload = Payload { msg: secret.expose_secret().as_bytes(), aad: &aad };
+        let payload = Payload { msg: secret.expose_secret().as_bytes(), aad };
         let ciphertext =
             self.cipher()?.encrypt(&XNonce::from(nonce), payload).map_err(|_| CredentialError::Damaged)?;
         let mut sealed = Vec::with_capacity(HEADER_LEN + ciphertext.len());
@@ -152,13 +177,23 @@ impl Keyring {
         Ok(SealedSecret { name: name.to_owned(), slot, sealed, expires_at: None })
     }
 
-    /// Opens a sealed secret of that row.
+    /// Opens a sealed secret of that row of a connection.
     pub fn open(
         &self,
         org: &OrgId,
         connection: &ConnectionId,
         secret: &SealedSecret,
     ) -> Result<SecretString, CredentialError> {
+        let parts = [org.as_str(), connection.as_str(), &secret.name];
+        self.open_with(&associated_data(OF_CONNECTION, &parts, secret.slot), secret)
+    }
+
+    /// Opens a sealed secret of that row of an organisation itself.
+    pub fn open_for_org(&self, org: &OrgId, secret: &SealedSecret) -> Result<SecretString, CredentialError> {
+        self.open_with(&associated_data(OF_ORG, &[org.as_str(), &secret.name], secret.slot), secret)
+    }
+
+    fn open_with(&self, aad: &[u8], secret: &SealedSecret) -> Result<SecretString, CredentialError> {
         let (Some(&[version]), Some(id), Some(nonce), Some(ciphertext)) = (
             secret.sealed.first_chunk::<1>(),
             secret.sealed.get(1..1 + KEY_ID_LEN),
@@ -174,10 +209,9 @@ impl Keyring {
             return Err(CredentialError::OtherKey { found: hex::encode(id), have: self.key_id() });
         }
         let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| CredentialError::Damaged)?;
-        let aad = associated_data(org, connection, &secret.name, secret.slot);
         let plain = self
             .cipher()?
-            .decrypt(&XNonce::from(nonce), Payload { msg: ciphertext, aad: &aad })
+            .decrypt(&XNonce::from(nonce), Payload { msg: ciphertext, aad })
             .map_err(|_| CredentialError::Damaged)?;
         String::from_utf8(plain).map(SecretString::from).map_err(|_| CredentialError::Damaged)
     }
@@ -192,10 +226,15 @@ fn key_file(path: &Path, reason: impl std::fmt::Display) -> CredentialError {
     CredentialError::KeyFile { path: path.display().to_string(), reason: reason.to_string() }
 }
 
+/// What the associated data of a connection's secrets begins with.
+const OF_CONNECTION: &[u8] = b"halo-sync credential v1";
+/// What the associated data of an organisation's own secrets begins with.
+const OF_ORG: &[u8] = b"halo-sync organisation secret v1";
+
 /// Length-prefixed, so that no two rows give the same bytes.
-fn associated_data(org: &OrgId, connection: &ConnectionId, name: &str, slot: i64) -> Vec<u8> {
-    let mut aad = b"halo-sync credential v1".to_vec();
-    for part in [org.as_str(), connection.as_str(), name] {
+fn associated_data(kind: &[u8], parts: &[&str], slot: i64) -> Vec<u8> {
+    let mut aad = kind.to_vec();
+    for part in parts {
         aad.extend_from_slice(&(part.len() as u64).to_be_bytes());
         aad.extend_from_slice(part.as_bytes());
     }

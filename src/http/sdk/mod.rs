@@ -1,15 +1,18 @@
 //! The SDK API: paths, bodies and refusals of the reference.
 
 pub mod auth;
+pub mod caller;
 pub mod chat_context;
+pub mod token;
+mod unique;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::post;
-
 use crate::context::AttributeInfo;
+use crate::http::openapi::Routes;
 use crate::store::Store;
+
+pub use caller::{Caller, Voice};
 
 /// What the routes need.
 #[derive(Clone)]
@@ -34,6 +37,6 @@ pub struct PromptSettings {
 }
 
 /// The routes.
-pub fn routes(sdk: Sdk) -> Router {
-    Router::new().route("/api/sdk/chat/context", post(chat_context::handle)).with_state(sdk)
+pub fn routes() -> Routes<Sdk> {
+    Routes::new().add(chat_context::operation(), chat_context::handle)
 }

@@ -7,11 +7,13 @@ mod jobs;
 use super::{Engine, Lane, NAME, Result, Scope, units};
 use crate::store::{JobsSignal, Store};
 
+mod conversations;
 mod derivations;
 mod inbox;
 mod mirror;
 mod rates;
 mod settings;
+mod trust;
 mod watch;
 
 #[async_trait]

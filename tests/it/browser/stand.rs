@@ -65,7 +65,7 @@ impl Stand {
             .route("/api/sdk/{*path}", axum::routing::any(api))
             .route("/pages/{name}", axum::routing::get(page))
             .with_state(stand.clone())
-            .merge(browser::routes());
+            .merge(browser::routes().into_router());
         for listener in [first, second] {
             let router = router.clone();
             tokio::spawn(async move { axum_serve(listener, router).await });

@@ -1,0 +1,3 @@
+//! The SDK API and what is around it, over the real router.
+
+mod openapi;
