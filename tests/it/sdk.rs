@@ -1,4 +1,4 @@
-//! The SDK API and what is around it, over the real router.
+//! The SDK API and what is around it, over the real router, on both engines.
 
 mod companies;
 mod context;
