@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{self, AttributeInfo, PromptSettings};
 use crate::domain::attributes::{AttributeKind, AttributeScope, CustomField};
-use crate::domain::{ContextEntry, OrgId, Rank};
+use crate::domain::{OrgId, Rank};
 use crate::recent::Recent;
 use crate::store::attributes::AttributeSaying;
 use crate::store::{Result, Store};
@@ -40,8 +40,8 @@ pub struct Seen<'a> {
     pub rank: Rank,
     /// The traits that were sent.
     pub traits: &'a Map<String, Value>,
-    /// The context entries that were sent.
-    pub context: &'a BTreeMap<String, ContextEntry>,
+    /// The context entries that were sent, by key; what is no entry (`null` removes one) is passed over.
+    pub context: &'a Map<String, Value>,
 }
 
 /// Notes what is seen, and knows what organisations say about it.
@@ -92,11 +92,9 @@ impl Attributes {
             value,
             label: None,
         });
-        let context = seen.context.iter().map(|(key, entry)| Given {
-            kind: AttributeKind::Context,
-            key,
-            value: &entry.value,
-            label: Some(&entry.label),
+        let context = seen.context.iter().filter_map(|(key, entry)| {
+            let (value, label) = (entry.get("value")?, entry.get("label").and_then(Value::as_str));
+            Some(Given { kind: AttributeKind::Context, key, value, label })
         });
         let by = By { scope, row: seen.row, rank: seen.rank, at: self.clock.now() };
         self.recorder.note(org, by, traits.chain(context));

@@ -92,6 +92,9 @@ pub struct DistinctValue {
     pub row: Option<String>,
 }
 
+/// Characters of a description: it goes into every prompt.
+pub const DESCRIPTION_CHARS: usize = 500;
+
 /// Distinct values that are kept.
 pub const MOST_VALUES: usize = 50;
 

@@ -12,7 +12,8 @@ use super::openapi::{self, Operation, Routes};
 use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base, mcp, settings, v1};
+use super::{Limits, base, browser, mcp, settings, v1};
+use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -45,6 +46,8 @@ pub fn program(program: Program) -> Router {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
+        product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref())
+            .noting(services.attributes.clone()),
         prompt: Arc::new(prompt),
         attributes: services.attributes.clone(),
     };
@@ -55,11 +58,12 @@ pub fn program(program: Program) -> Router {
         tolerance: signature_tolerance,
     };
     let probes = Probes { probe: probe(services.store, clock.clone()), metrics };
-    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes } = surface();
+    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes, files } = surface();
     let routes = of_webhooks
         .with_state(webhooks)
         .merge(of_sdk.with_state(sdk.clone()))
-        .merge(of_probes.with_state(probes));
+        .merge(of_probes.with_state(probes))
+        .merge(files);
     let idempotent = routes.operations().iter().filter(|operation| operation.is_idempotent());
     let paths = Arc::new(idempotent.map(Operation::path).collect());
     let idempotency = Idempotency { sdk, clock: clock.clone(), paths };
@@ -72,6 +76,7 @@ struct Surface {
     webhooks: Routes<Webhooks>,
     sdk: Routes<Sdk>,
     probes: Routes<Probes>,
+    files: Routes,
 }
 
 fn surface() -> Surface {
@@ -79,20 +84,21 @@ fn surface() -> Surface {
         webhooks: webhooks::routes(),
         sdk: sdk::routes().merge(mcp::routes()).merge(settings::routes()).merge(v1::routes()),
         probes: probes::routes(),
+        files: browser::routes(),
     }
 }
 
 /// Every operation of the program: what its document describes.
 pub fn operations() -> Vec<Operation> {
-    let Surface { webhooks, sdk, probes } = surface();
-    let lists = [webhooks.operations(), sdk.operations(), probes.operations()];
+    let Surface { webhooks, sdk, probes, files } = surface();
+    let lists = [webhooks.operations(), sdk.operations(), probes.operations(), files.operations()];
     lists.into_iter().flatten().cloned().chain(openapi::operations()).collect()
 }
 
 /// Paths that the program serves and no OpenAPI document can describe, each with the reason.
 pub fn undescribed() -> Vec<(&'static str, &'static str)> {
-    let Surface { webhooks, sdk, probes } = surface();
-    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths()].concat()
+    let Surface { webhooks, sdk, probes, files } = surface();
+    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths(), files.plain_paths()].concat()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

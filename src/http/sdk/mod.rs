@@ -1,10 +1,17 @@
 //! The SDK API: paths, bodies and refusals of the reference.
 
+mod answers;
 pub mod auth;
+mod bulk;
 pub mod caller;
 pub mod chat_context;
+mod companies;
+mod config;
+mod context;
+mod deletion;
 pub mod token;
 mod unique;
+mod users;
 
 use std::sync::Arc;
 
@@ -12,6 +19,7 @@ use crate::attributes::Attributes;
 use crate::domain::OrgId;
 use crate::http::ApiError;
 use crate::http::openapi::Routes;
+use crate::product::{Author, Product};
 use crate::store::Store;
 
 pub use crate::context::PromptSettings;
@@ -24,6 +32,8 @@ pub struct Sdk {
     pub store: Arc<dyn Store>,
     /// Who calls.
     pub keys: Arc<auth::Keys>,
+    /// Writes users and companies.
+    pub product: Product,
     /// How the prompt is printed where an organisation says nothing ([`Self::prompt_of`]).
     pub prompt: Arc<PromptSettings>,
     /// What is seen, and what organisations say about it.
@@ -42,7 +52,18 @@ impl Sdk {
     }
 }
 
+/// In whose voice a body's values are written.
+fn author(voice: Voice) -> Author {
+    Author { rank: voice.rank, claims: voice.claims, verified: voice.verified, ..Author::server() }
+}
+
 /// The routes.
 pub fn routes() -> Routes<Sdk> {
-    Routes::new().add(chat_context::operation(), chat_context::handle)
+    Routes::new()
+        .add(chat_context::operation(), chat_context::handle)
+        .merge(users::routes())
+        .merge(companies::routes())
+        .merge(context::routes())
+        .merge(deletion::routes())
+        .add(config::operation(), config::show)
 }

@@ -15,7 +15,8 @@ use super::{export, unavailable};
 use crate::context::{self, AttributeInfo, fields::QUIET_FIELDS};
 use crate::domain::OrgId;
 use crate::domain::attributes::{
-    Attribute, AttributeKind, AttributeName, AttributeScope, CustomField, FieldType, Overflow, TypeCounts,
+    Attribute, AttributeKind, AttributeName, AttributeScope, CustomField, DESCRIPTION_CHARS, FieldType,
+    Overflow, TypeCounts,
 };
 use crate::http::ApiError;
 use crate::http::cursor::{self, Cursors};
@@ -26,8 +27,6 @@ use crate::store::attributes::{AttributeChange, AttributeFilter, Changed};
 
 const LIST: &str = "/api/settings/attributes";
 const ONE: &str = "/api/settings/attributes/{id}";
-/// Characters of a description: it goes into every prompt.
-const DESCRIPTION_CHARS: usize = 500;
 /// Rows that an export reads at once.
 const EXPORT_PAGE: u32 = 500;
 
