@@ -157,7 +157,8 @@ impl Target {
                 let mut waits = Vec::new();
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    let due = rate.map_or_else(Instant::now, |rate| begun + Duration::from_secs_f64(n as f64 / rate));
+                    let due = rate
+                        .map_or_else(Instant::now, |rate| begun + Duration::from_secs_f64(n as f64 / rate));
                     if due >= end {
                         return waits;
                     }
@@ -206,7 +207,12 @@ fn measure(place: &str, users: u64, seconds: u64, durable_goals: bool) -> Rates 
         if users == MIDDLE {
             let (waits, rate) = target.load(Call::Chat, 16, None, seconds).await;
             row(&format!("{users} users: chat/context"), rate, "/s", Goal::AtLeast(CHAT));
-            row(&format!("{users} users: chat/context, p99"), at(&waits, 0.99), "ms", Goal::AtMost(CHAT_P99_MS));
+            row(
+                &format!("{users} users: chat/context, p99"),
+                at(&waits, 0.99),
+                "ms",
+                Goal::AtMost(CHAT_P99_MS),
+            );
         }
         Rates { identify, update }
     })
@@ -224,7 +230,8 @@ fn main() {
     let only = std::env::var("HALO_SYNC_BENCH_ENGINE").ok();
     let wanted = |engine: &str| only.as_deref().is_none_or(|only| only == engine);
     DURABLE.store(true, Ordering::SeqCst);
-    let sizes: Vec<u64> = [SMALL, MIDDLE, LARGE].into_iter().filter(|size| *size < largest).chain([largest]).collect();
+    let sizes: Vec<u64> =
+        [SMALL, MIDDLE, LARGE].into_iter().filter(|size| *size < largest).chain([largest]).collect();
     for engine in ["sqlite", "postgres"].into_iter().filter(|engine| wanted(engine)) {
         head(&format!("SDK API, {engine}"));
         let mut all = Vec::new();

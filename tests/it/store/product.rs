@@ -57,9 +57,7 @@ async fn emails(store: &dyn Store, email: &str) -> Vec<Option<String>> {
     let mut named = Vec::new();
     for link in links.into_iter().filter(|link| link.party.id == email) {
         named.push(match link.company_id {
-            Some(id) => {
-                store.find_company(&org(), &Lookup::Id(id.0)).await.unwrap().unwrap().external_id
-            }
+            Some(id) => store.find_company(&org(), &Lookup::Id(id.0)).await.unwrap().unwrap().external_id,
             None => None,
         });
     }
@@ -97,7 +95,10 @@ async fn writes_of_a_unit_happen_in_order_each_whole_or_not(store: &dyn Store) {
     assert!(matches!(&outcomes[3], Outcome::Unknown("user")));
     assert_eq!(written(&outcomes[6]).user_company.as_deref(), Some("acme"));
     let a = find(store, "a").await;
-    assert_eq!((a.fields.name.as_deref(), Value::Object(a.custom_fields)), (Some("A"), json!({"x": 2, "y": 1})));
+    assert_eq!(
+        (a.fields.name.as_deref(), Value::Object(a.custom_fields)),
+        (Some("A"), json!({"x": 2, "y": 1}))
+    );
     let counts = store.count_identities(&org()).await.unwrap();
     assert_eq!((counts.users, counts.companies), (2, 1));
     assert!(put(store, Vec::new()).await.is_empty());
@@ -105,7 +106,9 @@ async fn writes_of_a_unit_happen_in_order_each_whole_or_not(store: &dyn Store) {
 
 async fn many_are_written_at_once_and_their_company_is_marked(store: &dyn Store) {
     let writes = |values: Value| -> Vec<ProductWrite> {
-        (0..700).map(|n| of_company(user(&format!("u{n}"), values.clone(), 1), "acme", Rank::Server)).collect()
+        (0..700)
+            .map(|n| of_company(user(&format!("u{n}"), values.clone(), 1), "acme", Rank::Server))
+            .collect()
     };
     let made = put(store, writes(json!({"a": 1}))).await;
     assert!(made.iter().all(|outcome| written(outcome).user.as_ref().unwrap().1 == Change::Created));
@@ -183,7 +186,8 @@ async fn entries_are_cleared_by_rank(store: &dyn Store) {
         ProductWrite { user: Some(user), company: None, link: None, source: "sdk".into(), at: at(2) }
     };
     let keys = |keys: &[&str]| Clear::Keys(Rank::Claimed, keys.iter().map(|key| (*key).to_owned()).collect());
-    let outcomes = put(store, vec![clear(keys(&["other", "server", "none"])), clear(Clear::All(Rank::Claimed))]).await;
+    let outcomes =
+        put(store, vec![clear(keys(&["other", "server", "none"])), clear(Clear::All(Rank::Claimed))]).await;
     assert_eq!(written(&outcomes[0]).cleared, ["other"]);
     assert_eq!(written(&outcomes[1]).cleared, ["claimed"]);
     let outcomes = put(store, vec![clear(Clear::All(Rank::Server))]).await;
