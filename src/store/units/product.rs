@@ -506,12 +506,13 @@ impl Desk {
         }
         // In one order everywhere: two transactions that make the same users wait, and do not block each other.
         whole.sort_by(|a, b| a.now.external_id.cmp(&b.now.external_id));
-        let (kept, rekeyed): (Vec<&Slot<EndUser>>, Vec<&Slot<EndUser>>) = whole
+        let (kept, rekeyed): (Vec<&&Slot<EndUser>>, Vec<&&Slot<EndUser>>) = whole
             .iter()
             .partition(|slot| slot.before.as_ref().is_some_and(|old| rows::found_alike(old, &slot.now)));
-        let now = |slots: Vec<&Slot<EndUser>>| slots.into_iter().map(|slot| &slot.now).collect::<Vec<_>>();
-        rows::write_user_values(c, org, &now(kept)).await?;
-        rows::write_users(c, org, &now(rekeyed)).await.map_err(raced)?;
+        let kept: Vec<&EndUser> = kept.into_iter().map(|slot| &slot.now).collect();
+        let rekeyed: Vec<&EndUser> = rekeyed.into_iter().map(|slot| &slot.now).collect();
+        rows::write_user_values(c, org, &kept).await?;
+        rows::write_users(c, org, &rekeyed).await.map_err(raced)?;
         let moves: Vec<members::Move<'_>> =
             whole.iter().map(|slot| (slot.before.as_ref(), Some(&slot.now))).collect();
         decides.extend(members::after(c, org, &moves, marks).await?);
