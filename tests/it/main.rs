@@ -15,6 +15,7 @@ mod hooks;
 mod http_base;
 mod jobs;
 mod localstripe;
+mod mcp;
 mod prompt;
 mod render_cases;
 mod store;
