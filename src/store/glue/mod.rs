@@ -10,6 +10,7 @@ use crate::store::{JobsSignal, Store};
 mod derivations;
 mod inbox;
 mod mirror;
+mod product;
 mod rates;
 mod settings;
 mod trust;
