@@ -20,6 +20,7 @@
 //! | [`service`] | what a person can ask for, as values |
 //! | [`backups`] | copies of the embedded database |
 //! | [`http`] | the HTTP surface |
+//! | [`import`] | files of users and companies, row by row |
 //! | [`mcp`] | what agents read and call, over MCP |
 //! | [`telemetry`] | logs, metrics, their names |
 //! | [`clock`] | time as a parameter |
@@ -34,6 +35,7 @@ pub mod context;
 pub mod derive;
 pub mod domain;
 pub mod http;
+pub mod import;
 pub mod jobs;
 pub mod mcp;
 pub mod product;

@@ -5,6 +5,7 @@
 
 mod checks;
 mod gather;
+mod import;
 mod refusal;
 mod traits;
 
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 pub use checks::{
     COMPANY_BYTES, DEFAULT_CURRENCY, DEPTH, ID_BYTES, KEY_BYTES, MOST_ENTRIES, MOST_KEYS, Record, USER_BYTES,
 };
+pub use import::{ImportKind, ImportRow, ImportStep};
 pub use refusal::{FieldFault, ProductError, Refusal};
 pub use traits::Traits;
 

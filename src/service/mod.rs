@@ -24,6 +24,7 @@ pub use failure::{Failure, FailureKind};
 use crate::domain::connections::KeyClass;
 use crate::domain::watch::Audit;
 use crate::domain::{CompanyId, ConnectionId, JobId, KeyId, OrgId};
+use crate::product::{ImportStep, Product};
 use crate::store::Store;
 use crate::sync::providers::Providers;
 
@@ -126,6 +127,13 @@ pub enum Request {
     RevokeKey {
         /// Its id.
         key: KeyId,
+    },
+    /// Writes a batch of a file that is imported.
+    Import {
+        /// The batch.
+        step: Box<ImportStep>,
+        /// What amounts are in, ISO 4217.
+        currency: Option<String>,
     },
     /// Puts dead letters back.
     RetryJobs {
@@ -231,12 +239,21 @@ impl Services {
             Request::Rederive { company } => self.rederive(org, company.as_deref()).await,
             Request::CreateKey { class, name } => self.create_key(org, class, &name).await,
             Request::RevokeKey { key } => self.revoke_key(org, &key).await,
+            Request::Import { step, currency } => {
+                let state = self.product(currency.as_deref()).import(org, *step).await?;
+                Ok(serde_json::json!(state))
+            }
             Request::RetryJobs { jobs } => {
                 let retried =
                     self.store.retry_dead_jobs(Some(org), jobs.as_deref(), self.clock.now()).await?;
                 Ok(serde_json::json!({ "retried": retried }))
             }
         }
+    }
+
+    /// What writes users and companies; amounts are in that currency.
+    pub fn product(&self, currency: Option<&str>) -> Product {
+        Product::new(self.store.clone(), self.clock.clone(), currency)
     }
 
     /// The connection of that id or name, or an error that names those there are.

@@ -54,6 +54,7 @@ mod convert;
 pub mod derivations;
 mod error;
 pub mod identity;
+pub mod imports;
 pub mod inbox;
 pub mod jobs;
 pub(crate) mod lay;
@@ -79,6 +80,7 @@ use crate::domain::OrgId;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
 pub use identity::IdentityStore;
+pub use imports::ImportStore;
 pub use inbox::InboxStore;
 pub use jobs::JobStore;
 pub use mirror::MirrorStore;
@@ -105,6 +107,7 @@ pub trait Store:
     + RateStore
     + TrustStore
     + ProductStore
+    + ImportStore
     + WatchStore
     + Send
     + Sync

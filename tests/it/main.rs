@@ -13,6 +13,7 @@ mod faults;
 mod flow;
 mod hooks;
 mod http_base;
+mod import;
 mod jobs;
 mod localstripe;
 mod mcp;

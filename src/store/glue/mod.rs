@@ -8,6 +8,7 @@ use super::{Engine, Lane, NAME, Result, Scope, units};
 use crate::store::{JobsSignal, Store};
 
 mod derivations;
+mod imports;
 mod inbox;
 mod mirror;
 mod product;

@@ -12,6 +12,7 @@ pub(crate) mod derivations;
 pub(crate) mod dirty;
 pub(crate) mod erase;
 pub(crate) mod identity;
+pub(crate) mod imports;
 pub(crate) mod inbox;
 pub(crate) mod ingest;
 pub(crate) mod inputs;
@@ -54,6 +55,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         dirty::ALL,
         erase::ALL,
         identity::ALL,
+        imports::ALL,
         adopt::ALL,
         changes::ALL,
         derivations::ALL,
