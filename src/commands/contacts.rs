@@ -19,7 +19,7 @@ pub enum Action {
     /// Import end users from a CSV or JSON Lines file
     ///
     /// Made or updated by your product's id or, without one, by e-mail address; when they were seen is not touched. An interrupted import goes on with --resume. Rows that are refused are kept with the reason; then the exit code is 3.
-    Import(import::Args),
+    Import(Box<import::Args>),
 }
 
 /// Runs `contacts`.
@@ -29,6 +29,6 @@ pub enum Action {
 /// Those of the import.
 pub async fn run(app: &App, args: Args) -> Result<ExitCode, CommandError> {
     match args.action {
-        Action::Import(args) => import::run(app, ImportKind::Contacts, args).await,
+        Action::Import(args) => import::run(app, ImportKind::Contacts, *args).await,
     }
 }

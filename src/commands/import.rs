@@ -24,7 +24,7 @@ use super::{App, CommandError, ExitCode};
 use crate::domain::ids::new_id;
 use crate::import::columns::CellType;
 use crate::import::{FileError, Format, Plan, ROW_BYTES, Reader, Row, Source};
-use crate::product::{ImportKind, ImportStep};
+use crate::product::{ForeseenRow, ImportKind, ImportStep};
 use crate::service::Request;
 use crate::store::imports::{Foreseen, ImportCounts, ImportState};
 use crate::store::product::{Change, Outcome};
@@ -351,7 +351,7 @@ impl Import<'_> {
             let currency = self.host.derive.reporting_currency.clone();
             let answer = self.host.execute(Request::Import { step: Box::new(step), currency }).await;
             let answer = answer.map_err(|e| match &e.what_to_type {
-                None if !self.file.as_os_str().eq("-") => {
+                None if self.file != Path::new("-") => {
                     e.try_this("the same command with --resume goes on there")
                 }
                 _ => e,
@@ -384,7 +384,7 @@ impl Import<'_> {
             let foreseen = foreseen.map_err(crate::service::Failure::from)?;
             let counts = &mut state.counts;
             counts.duplicates += step.duplicates;
-            for (number, foreseen) in foreseen {
+            for ForeseenRow { row: number, foreseen } in foreseen {
                 let line = sources.get(&number).map_or(0, |(line, _)| *line);
                 let change = match &foreseen {
                     Ok(Foreseen { outcome: Outcome::Written(written), before }) => {

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequest as _, FromRequestParts as _, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -23,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::ApiError;
 use super::extract::RawBody;
+use super::openapi::Routes;
 use super::sdk::{Caller, Sdk};
 use crate::mcp::Agent;
 
@@ -30,8 +30,8 @@ use crate::mcp::Agent;
 const PATH: &str = "/api/mcp";
 
 /// The route.
-pub fn routes(sdk: Sdk) -> Router {
-    Router::new().route(PATH, post(handle)).with_state(sdk)
+pub fn routes() -> Routes<Sdk> {
+    Routes::new().plain(PATH, post(handle), "the Model Context Protocol describes itself")
 }
 
 async fn handle(State(sdk): State<Sdk>, request: Request) -> Response {

@@ -6,10 +6,12 @@ use std::time::Duration;
 use axum::Router;
 use connector_sdk::Clock;
 
-use super::probes::{self, Check, Probe};
+use super::openapi::{self, Operation, Routes};
+use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base, mcp};
+use super::{Limits, base, browser, mcp};
+use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -42,6 +44,7 @@ pub fn program(program: Program) -> Router {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
+        product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref()),
         prompt: Arc::new(prompt),
     };
     let webhooks = Webhooks {
@@ -50,12 +53,44 @@ pub fn program(program: Program) -> Router {
         public_url: public_url.into(),
         tolerance: signature_tolerance,
     };
-    let router = Router::new()
-        .merge(webhooks::routes(webhooks))
-        .merge(mcp::routes(sdk.clone()))
-        .merge(sdk::routes(sdk))
-        .merge(probes::routes(probe(services.store, clock.clone()), metrics));
-    base(router, limits, clock)
+    let probes = Probes { probe: probe(services.store, clock.clone()), metrics };
+    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes, files } = surface();
+    let routes = of_webhooks
+        .with_state(webhooks)
+        .merge(of_sdk.with_state(sdk))
+        .merge(of_probes.with_state(probes))
+        .merge(files);
+    base(openapi::serve(routes).into_router(), limits, clock)
+}
+
+/// Every route, by what its handlers stand on.
+struct Surface {
+    webhooks: Routes<Webhooks>,
+    sdk: Routes<Sdk>,
+    probes: Routes<Probes>,
+    files: Routes,
+}
+
+fn surface() -> Surface {
+    Surface {
+        webhooks: webhooks::routes(),
+        sdk: sdk::routes().merge(mcp::routes()),
+        probes: probes::routes(),
+        files: browser::routes(),
+    }
+}
+
+/// Every operation of the program: what its document describes.
+pub fn operations() -> Vec<Operation> {
+    let Surface { webhooks, sdk, probes, files } = surface();
+    let lists = [webhooks.operations(), sdk.operations(), probes.operations(), files.operations()];
+    lists.into_iter().flatten().cloned().chain(openapi::operations()).collect()
+}
+
+/// Paths that the program serves and no OpenAPI document can describe, each with the reason.
+pub fn undescribed() -> Vec<(&'static str, &'static str)> {
+    let Surface { webhooks, sdk, probes, files } = surface();
+    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths(), files.plain_paths()].concat()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

@@ -68,6 +68,21 @@ pub struct ImportStep {
     pub update_only: bool,
 }
 
+/// A row of a dry run.
+#[derive(Debug, Clone)]
+pub struct ForeseenRow {
+    /// Its number.
+    pub row: u64,
+    /// What would become of it, or why it is refused.
+    pub foreseen: Result<Foreseen, String>,
+}
+
+/// Rows by whether they can be written.
+struct Judged {
+    writes: Vec<(u64, ProductWrite)>,
+    refused: Vec<(u64, String)>,
+}
+
 impl Product {
     /// Writes a batch, and how far the import is by it, in one transaction. When nobody was seen is not touched.
     ///
@@ -76,7 +91,7 @@ impl Product {
     /// [`ProductError::Store`]: nothing was written.
     pub async fn import(&self, org: &OrgId, step: ImportStep) -> Result<ImportState, ProductError> {
         let at = self.clock.now();
-        let (writes, mut refused) = self.import_writes(org, &step, at).await?;
+        let Judged { writes, mut refused } = self.import_writes(org, &step, at).await?;
         refused.extend(step.refused.iter().cloned());
         let written: Vec<u64> = writes.iter().map(|(row, _)| *row).collect();
         let batch = ImportBatch {
@@ -114,37 +129,40 @@ impl Product {
         &self,
         org: &OrgId,
         step: &ImportStep,
-    ) -> Result<Vec<(u64, Result<Foreseen, String>)>, ProductError> {
-        let (writes, refused) = self.import_writes(org, step, self.clock.now()).await?;
+    ) -> Result<Vec<ForeseenRow>, ProductError> {
+        let Judged { writes, refused } = self.import_writes(org, step, self.clock.now()).await?;
         let (rows, writes): (Vec<u64>, Vec<ProductWrite>) = writes.into_iter().unzip();
-        let foreseen = self.store.foresee_product(org, writes).await?;
-        let mut all: Vec<_> = rows.into_iter().zip(foreseen.into_iter().map(Ok)).collect();
-        all.extend(refused.into_iter().chain(step.refused.iter().cloned()).map(|(row, why)| (row, Err(why))));
-        all.sort_by_key(|(row, _)| *row);
+        let foreseen = self.store.foresee_product(org, writes).await?.into_iter().map(Ok);
+        let right = rows.into_iter().zip(foreseen);
+        let wrong = refused.into_iter().chain(step.refused.iter().cloned()).map(|(row, why)| (row, Err(why)));
+        let mut all: Vec<_> =
+            right.chain(wrong).map(|(row, foreseen)| ForeseenRow { row, foreseen }).collect();
+        all.sort_by_key(|foreseen| foreseen.row);
         Ok(all)
     }
 
     /// The writes of the rows that are right, and why the others are not.
-    #[expect(clippy::type_complexity, reason = "two lists by row")]
     async fn import_writes(
         &self,
         org: &OrgId,
         step: &ImportStep,
         at: Timestamp,
-    ) -> Result<(Vec<(u64, ProductWrite)>, Vec<(u64, String)>), ProductError> {
-        let (mut writes, mut refused) = (Vec::with_capacity(step.rows.len()), Vec::new());
+    ) -> Result<Judged, ProductError> {
+        let mut judged = Judged { writes: Vec::with_capacity(step.rows.len()), refused: Vec::new() };
         for row in &step.rows {
             let write = match step.kind {
                 ImportKind::Contacts => self.imported_user(org, row, step.update_only, at).await,
                 ImportKind::Companies => self.imported_company(row, step.update_only, at),
             };
             match write {
-                Ok(write) => writes.push((row.row, write)),
-                Err(ProductError::Refused(refusal)) => refused.push((row.row, shortened(refusal.message))),
+                Ok(write) => judged.writes.push((row.row, write)),
+                Err(ProductError::Refused(refusal)) => {
+                    judged.refused.push((row.row, shortened(refusal.message)));
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok((writes, refused))
+        Ok(judged)
     }
 
     async fn imported_user(

@@ -9,6 +9,7 @@ mod import;
 mod refusal;
 mod traits;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use connector_sdk::{Clock, Timestamp};
@@ -18,18 +19,19 @@ use serde_json::{Map, Value};
 pub use checks::{
     COMPANY_BYTES, DEFAULT_CURRENCY, DEPTH, ID_BYTES, KEY_BYTES, MOST_ENTRIES, MOST_KEYS, Record, USER_BYTES,
 };
-pub use import::{ImportKind, ImportRow, ImportStep};
+pub use import::{ForeseenRow, ImportKind, ImportRow, ImportStep};
 pub use refusal::{FieldFault, ProductError, Refusal};
 pub use traits::Traits;
 
-use crate::domain::companies::Company;
+use crate::domain::companies::{Company, TraitPatch};
 use crate::domain::users::EndUser;
-use crate::domain::{OrgId, Rank, UserId, keys};
+use crate::domain::{ContextEntry, OrgId, Rank, UserId, keys};
 use crate::store::Store;
 use crate::store::identity::Lookup;
 use crate::store::product::{
     Change, Clear, Erased, Layer, Outcome, ProductWrite, RecordPart, UserPart, Written,
 };
+use crate::store::traits::{Kind, company_kind, from_map, user_kind};
 
 /// The reference's word for a user who is not known.
 pub const ANONYMOUS: &str = "anonymous";
@@ -139,14 +141,15 @@ impl ItemResult {
         Self { status: Status::Rejected, id: None, refusal: Some(refusal) }
     }
 
-    fn of(outcome: Outcome) -> Self {
+    /// What became of the user or the company that the record is about; a user's company is not.
+    fn of(outcome: Outcome, record: Record) -> Self {
         let (change, id) = match outcome {
             Outcome::Unknown(_) => return Self { status: Status::Skipped, id: None, refusal: None },
             Outcome::Refused(refused) => return Self::rejected(refused.into()),
-            Outcome::Written(written) => match (&written.user, &written.company) {
-                (Some((user, change)), None) => (*change, user.id.0.clone()),
-                (_, Some((company, change))) => (*change, company.id.0.clone()),
-                (None, None) => (Change::Unchanged, String::new()),
+            Outcome::Written(written) => match (record, &written.user, &written.company) {
+                (Record::User, Some((user, change)), _) => (*change, user.id.0.clone()),
+                (Record::Company, _, Some((company, change))) => (*change, company.id.0.clone()),
+                _ => (Change::Unchanged, String::new()),
             },
         };
         let status = match change {
@@ -167,6 +170,20 @@ pub struct UserWritten {
     pub company_id: Option<String>,
     /// What became of it.
     pub change: Change,
+    said: TraitPatch,
+}
+
+impl UserWritten {
+    /// The user with nothing but what this call said: its ids, the values that were sent, and times.
+    pub fn said(&self) -> EndUser {
+        let (fields, custom_fields) = split(&self.said, user_kind);
+        EndUser {
+            fields: from_map(fields).unwrap_or_default(),
+            custom_fields,
+            context: entries(&self.said),
+            ..self.user.clone()
+        }
+    }
 }
 
 /// A company as written.
@@ -178,6 +195,30 @@ pub struct CompanyWritten {
     pub change: Change,
     /// Our id of the user that the call named.
     pub user: Option<UserId>,
+    said: TraitPatch,
+}
+
+impl CompanyWritten {
+    /// As [`UserWritten::said`].
+    pub fn said(&self) -> Company {
+        let (fields, custom_fields) = split(&self.said, company_kind);
+        Company {
+            fields: from_map(fields).unwrap_or_default(),
+            custom_fields,
+            context: entries(&self.said),
+            ..self.company.clone()
+        }
+    }
+}
+
+/// The values of a patch: recognised ones, and the others.
+fn split(patch: &TraitPatch, kind_of: fn(&str) -> Option<Kind>) -> (Map<String, Value>, Map<String, Value>) {
+    let set = patch.traits.iter().filter(|(_, value)| !value.is_null());
+    set.map(|(key, value)| (key.clone(), value.clone())).partition(|(key, _)| kind_of(key).is_some())
+}
+
+fn entries(patch: &TraitPatch) -> BTreeMap<String, ContextEntry> {
+    patch.context.iter().filter_map(|(key, entry)| Some((key.clone(), entry.clone()?))).collect()
 }
 
 /// What became of a context.
@@ -236,11 +277,12 @@ impl Product {
     ) -> Result<UserWritten, ProductError> {
         let at = self.clock.now();
         let write = self.user_write(user, author, at, Presence::Here)?;
+        let said = last_said(write.user.as_ref().map(|user| &user.record));
         let written = self.put_one(org, write).await?;
         self.observed(org, Record::User, &user.traits, &user.context);
         match written {
             Some(Written { user: Some((user, change)), user_company, .. }) => {
-                Ok(UserWritten { user, company_id: user_company, change })
+                Ok(UserWritten { user, company_id: user_company, change, said })
             }
             _ => Err(Refusal::new("not_found", "the user is not known").into()),
         }
@@ -262,7 +304,7 @@ impl Product {
         let at = self.clock.now();
         let presence = Presence::Elsewhere { create: !update_only };
         let writes = users.iter().map(|user| self.user_write(user, author, at, presence));
-        let results = self.put_many(org, writes.collect()).await?;
+        let results = self.put_many(org, writes.collect(), Record::User).await?;
         for (user, _) in users.iter().zip(&results).filter(|(_, result)| is_written(result)) {
             self.observed(org, Record::User, &user.traits, &user.context);
         }
@@ -281,11 +323,12 @@ impl Product {
         author: &Author,
     ) -> Result<CompanyWritten, ProductError> {
         let write = self.company_write(company, author, self.clock.now(), true)?;
+        let said = last_said(write.company.as_ref());
         let written = self.put_one(org, write).await?;
         self.observed(org, Record::Company, &company.traits, &company.context);
         match written {
             Some(Written { company: Some((company, change)), user, .. }) => {
-                Ok(CompanyWritten { company, change, user: user.map(|(user, _)| user.id) })
+                Ok(CompanyWritten { company, change, user: user.map(|(user, _)| user.id), said })
             }
             _ => Err(Refusal::new("not_found", "the company is not known").into()),
         }
@@ -305,7 +348,7 @@ impl Product {
     ) -> Result<Vec<ItemResult>, ProductError> {
         let at = self.clock.now();
         let writes = companies.iter().map(|company| self.company_write(company, author, at, !update_only));
-        let results = self.put_many(org, writes.collect()).await?;
+        let results = self.put_many(org, writes.collect(), Record::Company).await?;
         for (company, _) in companies.iter().zip(&results).filter(|(_, result)| is_written(result)) {
             self.observed(org, Record::Company, &company.traits, &company.context);
         }
@@ -433,6 +476,7 @@ impl Product {
         &self,
         org: &OrgId,
         writes: Vec<Result<ProductWrite, Refusal>>,
+        record: Record,
     ) -> Result<Vec<ItemResult>, ProductError> {
         let mut results: Vec<Option<ItemResult>> = Vec::with_capacity(writes.len());
         let mut right = Vec::with_capacity(writes.len());
@@ -452,7 +496,7 @@ impl Product {
         .into_iter();
         let next = |result: Option<ItemResult>| match result {
             Some(result) => Some(result),
-            None => outcomes.next().map(ItemResult::of),
+            None => outcomes.next().map(|outcome| ItemResult::of(outcome, record)),
         };
         Ok(results.into_iter().filter_map(next).collect())
     }
@@ -556,6 +600,11 @@ impl Product {
             at,
         })
     }
+}
+
+/// What a body says, behind what a token says.
+fn last_said(part: Option<&RecordPart>) -> TraitPatch {
+    part.and_then(|part| part.layers.last()).map(|layer| layer.patch.clone()).unwrap_or_default()
 }
 
 /// Whether a user is there while something is said about it.

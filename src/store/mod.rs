@@ -50,6 +50,7 @@ macro_rules! statements {
     };
 }
 
+pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
@@ -77,6 +78,7 @@ use connector_sdk::Clock;
 
 use crate::domain::OrgId;
 
+pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
 pub use identity::IdentityStore;
@@ -109,6 +111,7 @@ pub trait Store:
     + ProductStore
     + ImportStore
     + WatchStore
+    + ConversationStore
     + Send
     + Sync
 {

@@ -170,6 +170,9 @@ pub trait ProductStore {
     /// A user by e-mail address, in any case: of several the one that was made first.
     async fn find_user_by_email(&self, org: &OrgId, email: &str) -> Result<Option<EndUser>>;
 
+    /// An organisation's name; `Ok(None)`: there is no such organisation.
+    async fn find_org_name(&self, org: &OrgId) -> Result<Option<String>>;
+
     /// Deletes a user and everything that hangs on it. `Ok(None)`: there is none.
     async fn erase_user(&self, org: &OrgId, lookup: &Lookup, at: Timestamp) -> Result<Option<Erased>>;
 

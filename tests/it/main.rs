@@ -7,6 +7,7 @@
 
 mod billing_cases;
 mod billing_rules;
+mod browser;
 mod convergence;
 mod crash;
 mod faults;
@@ -19,6 +20,7 @@ mod localstripe;
 mod mcp;
 mod prompt;
 mod render_cases;
+mod sdk;
 mod store;
 mod stripe_cli;
 mod support;

@@ -9,13 +9,13 @@ use crate::domain::users::EndUser;
 use crate::store::identity::Lookup;
 use crate::store::product::{Erased, Outcome, ProductStore, ProductWrite};
 
-/// From so many writes on nobody's single call is behind the unit.
-const MANY: usize = 256;
+/// Single calls that are gathered make no larger unit; a larger one is a backend's own batch.
+const GATHERED: usize = 128;
 
 #[async_trait]
 impl ProductStore for Engine {
     async fn put_product(&self, org: &OrgId, writes: Vec<ProductWrite>) -> Result<Vec<Outcome>> {
-        let lane = if writes.len() < MANY { Lane::Ack } else { Lane::Bulk };
+        let lane = if writes.len() <= GATHERED { Lane::Ack } else { Lane::of_many(writes.len()) };
         unit!(self.write(lane, Scope::Org(org.clone())), [org = org.clone(), writes = writes], |c| {
             units::product::put(c, org, writes)
         })
@@ -24,6 +24,12 @@ impl ProductStore for Engine {
     async fn find_user_by_email(&self, org: &OrgId, email: &str) -> Result<Option<EndUser>> {
         unit!(self.read(Scope::Org(org.clone())), [org = org.clone(), email = email.to_owned()], |c| {
             units::product::find_user_by_email(c, org, email)
+        })
+    }
+
+    async fn find_org_name(&self, org: &OrgId) -> Result<Option<String>> {
+        unit!(self.read(Scope::Org(org.clone())), [org = org.clone()], |c| {
+            units::product::find_org_name(c, org)
         })
     }
 

@@ -6,8 +6,10 @@ pub(crate) use super::{Conn, Db, MANY_WRITERS, serialise_links};
 use connector_sdk::{Clock, Timestamp};
 
 pub(crate) mod adopt;
+pub(crate) mod authors;
 pub(crate) mod bulk;
 pub(crate) mod changes;
+pub(crate) mod conversations;
 pub(crate) mod derivations;
 pub(crate) mod dirty;
 pub(crate) mod erase;
@@ -31,7 +33,10 @@ pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod tickets;
 pub(crate) mod trust;
+pub(crate) mod user_events;
+pub(crate) mod views;
 pub(crate) mod watch;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -57,7 +62,9 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         identity::ALL,
         imports::ALL,
         adopt::ALL,
+        authors::ALL,
         changes::ALL,
+        conversations::ALL,
         derivations::ALL,
         inbox::ALL,
         ingest::ALL,
@@ -77,6 +84,9 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         schedules::ALL,
         sessions::ALL,
         settings::ALL,
+        tickets::ALL,
+        user_events::ALL,
+        views::ALL,
         trust::ALL,
         watch::ALL,
     ]

@@ -38,6 +38,7 @@ statements! {
     LOCK_COMPANIES = concat!("SELECT * FROM companies WHERE org_id = $1 AND id", in_list!("$2"), " ORDER BY id",
         for_update!());
     COMPANY_NAMES = concat!("SELECT id, external_id FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
+    ORG_NAME = "SELECT name FROM orgs WHERE id = $1";
     FIND_BY_EMAIL = "SELECT * FROM end_users WHERE org_id = $1 AND email_key = $2 ORDER BY id LIMIT 1";
     // Sightings: nothing that an index or a reader of the record looks at.
     SEEN = concat!("UPDATE end_users SET first_seen = CAST(rows.value ->> 1 AS BIGINT),
@@ -758,4 +759,8 @@ pub(crate) async fn find_user_by_email(c: &mut Conn, org: &OrgId, email: &str) -
     let row: Option<UserRow> =
         sqlx::query_as(FIND_BY_EMAIL).bind(&org.0).bind(email).fetch_optional(c).await?;
     row.map(UserRow::read).transpose()
+}
+
+pub(crate) async fn find_org_name(c: &mut Conn, org: &OrgId) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar(ORG_NAME).bind(&org.0).fetch_optional(c).await?)
 }

@@ -268,6 +268,7 @@ pub(crate) struct UserRow {
     is_test: bool,
     created_at: i64,
     updated_at: i64,
+    pub(crate) version: i64,
 }
 
 impl UserRow {
@@ -355,7 +356,8 @@ pub(crate) async fn write_users(c: &mut Conn, org: &OrgId, users: &[&EndUser]) -
          on_contract = excluded.on_contract, mrr_minor = excluded.mrr_minor, arr_minor = excluded.arr_minor, \
          mrr_currency = excluded.mrr_currency, custom_fields = excluded.custom_fields, \
          context = excluded.context, provenance = excluded.provenance, first_seen = excluded.first_seen, \
-         last_seen = excluded.last_seen, is_test = excluded.is_test, updated_at = excluded.updated_at",
+         last_seen = excluded.last_seen, is_test = excluded.is_test, updated_at = excluded.updated_at, \
+         version = end_users.version + 1",
         |row, x| {
             let user = x.user;
             let f = &user.fields;

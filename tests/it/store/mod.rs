@@ -31,12 +31,14 @@ macro_rules! contract {
     };
 }
 
+mod conversations;
 mod derivations;
 mod identity;
 mod inbox;
 mod kit;
 mod links;
 mod mirror;
+mod product;
 mod rates;
 mod schema;
 pub(crate) mod settings;
