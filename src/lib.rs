@@ -21,6 +21,7 @@
 //! | [`attributes`] | every trait and context key that was ever seen, and what is said about them |
 //! | [`backups`] | copies of the embedded database |
 //! | [`http`] | the HTTP surface |
+//! | [`import`] | files of users and companies, row by row |
 //! | [`mcp`] | what agents read and call, over MCP |
 //! | [`telemetry`] | logs, metrics, their names |
 //! | [`clock`] | time as a parameter |
@@ -36,6 +37,7 @@ pub mod context;
 pub mod derive;
 pub mod domain;
 pub mod http;
+pub mod import;
 pub mod jobs;
 pub mod mcp;
 pub mod product;

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::ColorChoice;
 use super::{
-    attributes, audit, backup, companies, completions, config, connect, connections, connectors, derive,
-    doctor, jobs, keys, mcp, migrate, render, restore, runs, sdk, serve, sync, webhooks, worker,
+    attributes, audit, backup, companies, completions, config, connect, connections, connectors, contacts,
+    derive, doctor, jobs, keys, mcp, migrate, render, restore, runs, sdk, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -107,6 +107,8 @@ pub enum Command {
     ///
     /// Without a subcommand: the latest.
     Webhooks(webhooks::Args),
+    /// End users of your product
+    Contacts(contacts::Args),
     /// Companies, and who of a provider's customers is which
     ///
     /// Without a subcommand: the list.

@@ -5,9 +5,10 @@ use connector_sdk::RecordKey;
 use serde_json::{Map, Value, json};
 
 use super::host::{Access, Host};
-use super::{App, CommandError, word};
+use super::{App, CommandError, ExitCode, import, word};
 use crate::context::money::Money;
 use crate::domain::companies::Company;
+use crate::product::ImportKind;
 use crate::service::{Failure, Request, find_company};
 use crate::store::identity::{CompanyLink, LinkState};
 
@@ -71,6 +72,10 @@ pub enum Action {
         #[arg(value_name = "FIELD", required = true)]
         fields: Vec<String>,
     },
+    /// Import companies from a CSV or JSON Lines file
+    ///
+    /// Made or updated by your product's id. An interrupted import goes on with --resume. Rows that are refused are kept with the reason; then the exit code is 3.
+    Import(Box<import::Args>),
     /// Say that a provider's customer is none of the companies; no rule overrules it
     Unlink {
         /// The provider's id (`cus_…`)
@@ -86,12 +91,21 @@ pub enum Action {
 /// # Errors
 ///
 /// Something that does not exist; a value of the wrong type.
-pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
+pub async fn run(app: &App, args: Args) -> Result<ExitCode, CommandError> {
+    let args = match args.action {
+        Some(Action::Import(args)) => return import::run(app, ImportKind::Companies, *args).await,
+        action => Args { action },
+    };
+    act(app, args).await.map(|()| ExitCode::Ok)
+}
+
+async fn act(app: &App, args: Args) -> Result<(), CommandError> {
     let loaded = app.settings()?;
     app.start_logs(&loaded, false)?;
     let read = |access| Host::open(app, loaded.clone(), access);
     match args.action {
-        None => list(app, &read(Access::Read).await?, None, 50).await,
+        // An import has gone its own way.
+        None | Some(Action::Import(_)) => list(app, &read(Access::Read).await?, None, 50).await,
         Some(Action::List { search, limit }) => {
             list(app, &read(Access::Read).await?, search.as_deref(), limit).await
         }

@@ -3,8 +3,8 @@
 use super::cli::Command;
 use super::{
     App, CommandError, ExitCode, attributes, audit, backup, companies, completions, config, connect,
-    connections, connectors, derive, doctor, jobs, keys, mcp, migrate, openapi, render, restore, runs, sdk,
-    serve, sync, version, webhooks, worker,
+    connections, connectors, contacts, derive, doctor, jobs, keys, mcp, migrate, openapi, render, restore,
+    runs, sdk, serve, sync, version, webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -20,7 +20,6 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Connect(args) => connect::run(app, args).await?,
         Command::Connections(args) => connections::run(app, args).await?,
         Command::Runs(args) => runs::run(app, args).await?,
-        Command::Companies(args) => companies::run(app, args).await?,
         Command::Derive(args) => derive::run(app, args).await?,
         Command::Render(args) => render::run(app, args).await?,
         Command::Jobs(args) => jobs::run(app, args).await?,
@@ -30,6 +29,8 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Restore(args) => restore::run(app, args).await?,
         Command::Mcp(args) => mcp::run(app, args).await?,
         Command::Migrate(args) => migrate::run(app, args).await?,
+        Command::Companies(args) => return companies::run(app, args).await,
+        Command::Contacts(args) => return contacts::run(app, args).await,
         Command::Serve(args) => return serve::run(app, args).await,
         Command::Worker(args) => return worker::run(app, args).await,
         Command::Webhooks(args) => return webhooks::run(app, args).await,

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderName, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use rmcp::model::ClientJsonRpcMessage;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::{Value, json};
@@ -89,37 +90,38 @@ fn refused(error: ApiError, headers: &HeaderMap) -> Response {
 fn fault(bytes: &[u8]) -> Option<Response> {
     let message: Value = match serde_json::from_slice(bytes) {
         Ok(message) => message,
-        Err(error) => return Some(rpc_error(-32700, &format!("not JSON: {error}"))),
+        Err(error) => return Some(rpc_error(None, -32700, &format!("not JSON: {error}"))),
     };
     let Value::Object(members) = &message else {
         let wrong = match message {
             Value::Array(_) => "batches are not part of the protocol: send one message a request",
             _ => "a JSON-RPC message is an object",
         };
-        return Some(rpc_error(-32600, wrong));
+        return Some(rpc_error(None, -32600, wrong));
     };
     if members.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return Some(rpc_error(-32600, "jsonrpc: \"2.0\" is expected"));
+        return Some(rpc_error(None, -32600, "jsonrpc: \"2.0\" is expected"));
     }
-    match members.get("id") {
-        None => {}
-        Some(Value::String(_)) => {}
-        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {}
-        Some(_) => return Some(rpc_error(-32600, "id: a string or a whole number is expected")),
+    let id = members.get("id").filter(|id| id.is_string() || id.is_i64() || id.is_u64());
+    if members.contains_key("id") && id.is_none() {
+        return Some(rpc_error(None, -32600, "id: a string or a whole number is expected"));
     }
-    let (method, result, error) =
-        (members.get("method"), members.contains_key("result"), members.contains_key("error"));
-    match method {
-        Some(Value::String(_)) if !result && !error => None,
-        Some(Value::String(_)) => Some(rpc_error(-32600, "a request has neither result nor error")),
-        Some(_) => Some(rpc_error(-32600, "method: a string is expected")),
-        None if result != error => None,
-        None => Some(rpc_error(-32600, "method is missing")),
-    }
+    let wrong = match (members.get("method"), members.contains_key("result") || members.contains_key("error"))
+    {
+        (Some(Value::String(_)), false) => match serde_json::from_slice::<ClientJsonRpcMessage>(bytes) {
+            Ok(_) => return None,
+            Err(_) => "params: an object is expected, and an object in its _meta",
+        },
+        (Some(Value::String(_)), true) => "a request has neither result nor error",
+        (Some(_), _) => "method: a string is expected",
+        (None, true) => "nothing was asked that this could answer",
+        (None, false) => "method is missing",
+    };
+    Some(rpc_error(id, -32600, wrong))
 }
 
-fn rpc_error(code: i64, message: &str) -> Response {
-    let body = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message } });
+fn rpc_error(id: Option<&Value>, code: i64, message: &str) -> Response {
+    let body = json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } });
     (StatusCode::BAD_REQUEST, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 

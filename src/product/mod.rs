@@ -5,6 +5,7 @@
 
 mod checks;
 mod gather;
+mod import;
 mod refusal;
 mod traits;
 
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 pub use checks::{
     COMPANY_BYTES, DEFAULT_CURRENCY, DEPTH, ID_BYTES, KEY_BYTES, MOST_ENTRIES, MOST_KEYS, Record, USER_BYTES,
 };
+pub use import::{ForeseenRow, ImportKind, ImportRow, ImportStep};
 pub use refusal::{FieldFault, ProductError, Refusal};
 pub use traits::Traits;
 
@@ -144,14 +146,15 @@ impl ItemResult {
         Self { status: Status::Rejected, id: None, refusal: Some(refusal) }
     }
 
-    fn of(outcome: Outcome) -> Self {
+    /// What became of the user or the company that the record is about; a user's company is not.
+    fn of(outcome: Outcome, record: Record) -> Self {
         let (change, id) = match outcome {
             Outcome::Unknown(_) => return Self { status: Status::Skipped, id: None, refusal: None },
             Outcome::Refused(refused) => return Self::rejected(refused.into()),
-            Outcome::Written(written) => match (&written.user, &written.company) {
-                (Some((user, change)), None) => (*change, user.id.0.clone()),
-                (_, Some((company, change))) => (*change, company.id.0.clone()),
-                (None, None) => (Change::Unchanged, String::new()),
+            Outcome::Written(written) => match (record, &written.user, &written.company) {
+                (Record::User, Some((user, change)), _) => (*change, user.id.0.clone()),
+                (Record::Company, _, Some((company, change))) => (*change, company.id.0.clone()),
+                _ => (Change::Unchanged, String::new()),
             },
         };
         let status = match change {
@@ -319,7 +322,7 @@ impl Product {
             fits(&fields, Record::User, &user.traits)?;
             self.user_write(user, author, at, presence)
         });
-        let results = self.put_many(org, writes.collect()).await?;
+        let results = self.put_many(org, writes.collect(), Record::User).await?;
         for (user, result) in users.iter().zip(&results).filter(|(_, result)| is_written(result)) {
             let row = result.id.as_deref().unwrap_or_default();
             self.observed(org, Record::User, row, author, &user.traits, &user.context);
@@ -370,7 +373,7 @@ impl Product {
             fits(&fields, Record::Company, &company.traits)?;
             self.company_write(company, author, at, !update_only)
         });
-        let results = self.put_many(org, writes.collect()).await?;
+        let results = self.put_many(org, writes.collect(), Record::Company).await?;
         for (company, result) in companies.iter().zip(&results).filter(|(_, result)| is_written(result)) {
             let row = result.id.as_deref().unwrap_or_default();
             self.observed(org, Record::Company, row, author, &company.traits, &company.context);
@@ -533,6 +536,7 @@ impl Product {
         &self,
         org: &OrgId,
         writes: Vec<Result<ProductWrite, Refusal>>,
+        record: Record,
     ) -> Result<Vec<ItemResult>, ProductError> {
         let mut results: Vec<Option<ItemResult>> = Vec::with_capacity(writes.len());
         let mut right = Vec::with_capacity(writes.len());
@@ -552,7 +556,7 @@ impl Product {
         .into_iter();
         let next = |result: Option<ItemResult>| match result {
             Some(result) => Some(result),
-            None => outcomes.next().map(ItemResult::of),
+            None => outcomes.next().map(|outcome| ItemResult::of(outcome, record)),
         };
         Ok(results.into_iter().filter_map(next).collect())
     }

@@ -3,6 +3,7 @@
 use connector_sdk::ConnectorError;
 use serde::{Deserialize, Serialize};
 
+use crate::product::ProductError;
 use crate::store::StoreError;
 use crate::sync::SyncError;
 
@@ -60,6 +61,15 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<ProductError> for Failure {
+    fn from(error: ProductError) -> Self {
+        match error {
+            ProductError::Refused(refusal) => Self::invalid(refusal.code, refusal.message),
+            ProductError::Store(error) => error.into(),
+        }
     }
 }
 

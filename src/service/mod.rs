@@ -26,6 +26,7 @@ use crate::domain::attributes::AttributeName;
 use crate::domain::connections::KeyClass;
 use crate::domain::watch::Audit;
 use crate::domain::{CompanyId, ConnectionId, JobId, KeyId, OrgId};
+use crate::product::{ImportStep, Product};
 use crate::store::Store;
 use crate::store::attributes::AttributeChange;
 use crate::sync::providers::Providers;
@@ -138,6 +139,13 @@ pub enum Request {
         description: String,
         /// Whether the prompt shows it; nothing leaves that as it is.
         in_prompt: Option<bool>,
+    },
+    /// Writes a batch of a file that is imported.
+    Import {
+        /// The batch.
+        step: Box<ImportStep>,
+        /// What amounts are in, ISO 4217.
+        currency: Option<String>,
     },
     /// Puts dead letters back.
     RetryJobs {
@@ -256,12 +264,26 @@ impl Services {
                 self.store.change_attribute(org, &id, &change, None).await?;
                 Ok(serde_json::json!({ "attribute": id }))
             }
+            Request::Import { step, currency } => {
+                let last = step.last;
+                let state = self.product(currency.as_deref()).import(org, *step).await?;
+                if last {
+                    // A command's own process ends here, with nobody to write down later what was seen.
+                    self.attributes.flush_org(org).await?;
+                }
+                Ok(serde_json::json!(state))
+            }
             Request::RetryJobs { jobs } => {
                 let retried =
                     self.store.retry_dead_jobs(Some(org), jobs.as_deref(), self.clock.now()).await?;
                 Ok(serde_json::json!({ "retried": retried }))
             }
         }
+    }
+
+    /// What writes users and companies; amounts are in that currency.
+    pub fn product(&self, currency: Option<&str>) -> Product {
+        Product::new(self.store.clone(), self.clock.clone(), currency).noting(self.attributes.clone())
     }
 
     /// The connection of that id or name, or an error that names those there are.

@@ -56,6 +56,7 @@ mod convert;
 pub mod derivations;
 mod error;
 pub mod identity;
+pub mod imports;
 pub mod inbox;
 pub mod jobs;
 pub(crate) mod lay;
@@ -83,6 +84,7 @@ pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
 pub use identity::IdentityStore;
+pub use imports::ImportStore;
 pub use inbox::InboxStore;
 pub use jobs::JobStore;
 pub use mirror::MirrorStore;
@@ -107,8 +109,9 @@ pub trait Store:
     + DerivationStore
     + SettingsStore
     + RateStore
-    + ProductStore
     + TrustStore
+    + ProductStore
+    + ImportStore
     + WatchStore
     + AttributeStore
     + ConversationStore

@@ -17,6 +17,7 @@ pub(crate) mod dirty;
 pub(crate) mod erase;
 pub(crate) mod idempotency;
 pub(crate) mod identity;
+pub(crate) mod imports;
 pub(crate) mod inbox;
 pub(crate) mod ingest;
 pub(crate) mod inputs;
@@ -62,6 +63,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         dirty::ALL,
         erase::ALL,
         identity::ALL,
+        imports::ALL,
         adopt::ALL,
         attributes::ALL,
         custom_fields::ALL,

@@ -18,6 +18,7 @@ use crate::domain::users::{EndUser, UserFields};
 use crate::domain::{CompanyId, ContextEntry, OrgId, Rank, UserId};
 use crate::store::convert::{clean, json_list, to_json, us};
 use crate::store::identity::Lookup;
+use crate::store::imports::Foreseen;
 use crate::store::product::{
     Change, Clear, Layer, MOST_COMPANY_BYTES, MOST_USER_BYTES, Outcome, ProductWrite, RecordPart, Refused,
     Sighting, UserPart, Written,
@@ -154,7 +155,35 @@ pub(crate) async fn put(c: &mut Conn, org: &OrgId, writes: &[ProductWrite]) -> R
     Ok(outcomes)
 }
 
+/// What [`put`] would do. Reads only.
+pub(crate) async fn foresee(c: &mut Conn, org: &OrgId, writes: &[ProductWrite]) -> Result<Vec<Foreseen>> {
+    let mut desk = Desk::read(c, org, &Wanted::of(writes)).await?;
+    let mut foreseen = Vec::with_capacity(writes.len());
+    for write in writes {
+        let before = desk.before(write)?;
+        let outcome = desk.apply(std::slice::from_ref(write))?.pop();
+        foreseen.extend(outcome.map(|outcome| Foreseen { before, outcome }));
+    }
+    Ok(foreseen)
+}
+
 impl Desk {
+    /// The record that a write is about, as it is now.
+    fn before(&self, write: &ProductWrite) -> Result<Option<Value>> {
+        let json = |value: serde_json::Result<Value>| value.map_err(|e| StoreError::Invalid(e.to_string()));
+        if let Some(part) = &write.user {
+            let known = self.find_user(part).and_then(|place| self.users.get(place));
+            return known.map(|slot| json(serde_json::to_value(&slot.now))).transpose();
+        }
+        let place = match write.company.as_ref().map(|part| &part.lookup) {
+            Some(Lookup::Id(id)) => self.company_ids.get(&clean(id)),
+            Some(Lookup::External(name)) => self.company_names.get(&clean(name)),
+            None => None,
+        };
+        let known = place.and_then(|place| self.companies.get(*place));
+        known.map(|x| json(serde_json::to_value(&x.slot.now))).transpose()
+    }
+
     async fn read(c: &mut Conn, org: &OrgId, wanted: &Wanted) -> Result<Self> {
         let mut desk = Self::default();
         for (sql, list) in [(USERS_BY_EXTERNAL, &wanted.user_names), (USERS_BY_ID, &wanted.user_ids)] {

@@ -105,6 +105,18 @@ impl Program {
         self.open(OpenMode::ReadOnly).await
     }
 
+    /// As [`Program::read`], where there is a database already.
+    pub(crate) async fn read_if_there(&self) -> Option<Arc<dyn Store>> {
+        if self.on_sqlite() && !self.file().exists() {
+            return None;
+        }
+        let target = match &self.database {
+            Some(database) => Target::Postgres(database.url.clone()),
+            None => Target::Sqlite(self.file()),
+        };
+        store::open(&StoreConfig::new(target), OpenMode::ReadOnly, Arc::new(SystemClock)).await.ok()
+    }
+
     /// Opens what is stored while no program runs.
     pub(crate) async fn open(&self, mode: OpenMode) -> Arc<dyn Store> {
         let target = match &self.database {
