@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::output::ColorChoice;
 use super::{
     audit, backup, companies, completions, config, connect, connections, connectors, derive, doctor, jobs,
-    keys, migrate, render, restore, runs, serve, sync, webhooks, worker,
+    keys, migrate, orgs, render, restore, runs, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -123,10 +123,14 @@ pub enum Command {
     ///
     /// Without a subcommand: the list.
     Jobs(jobs::Args),
-    /// API keys
+    /// API keys, and the secret that proves who a user is
     ///
     /// Without a subcommand: the list.
     Keys(keys::Args),
+    /// Organisations
+    ///
+    /// Without a subcommand: the list. Every other command acts for one of them: see --org.
+    Orgs(orgs::Args),
     /// Check that everything is as it should be
     ///
     /// Numbered checks, each OK, WARN or FAIL with what to type. Nothing is changed; the output holds no secret and can go into a bug report.
@@ -252,6 +256,13 @@ mod tests {
             "halo-sync jobs retry",
             "halo-sync jobs retry job_1 --failed",
             "halo-sync keys create --name x",
+            "halo-sync keys rotate key_1 --now --overlap 24h",
+            "halo-sync keys rotate",
+            "halo-sync keys identity rotate --now --overlap 1h",
+            "halo-sync orgs create",
+            "halo-sync orgs set org_a",
+            "halo-sync orgs set org_a --origin https://a.example --any-origin",
+            "halo-sync orgs rm",
             "halo-sync serve --demo --no-worker",
             "halo-sync version -v -q",
             "halo-sync webhooks replay",
@@ -282,6 +293,16 @@ mod tests {
             "halo-sync jobs retry --failed",
             "halo-sync companies link cus_1 acme --connection stripe",
             "halo-sync migrate",
+            "halo-sync keys create --class publishable --name web --origin https://app.acme.com --origin https://*.acme.com --expires 90d",
+            "halo-sync keys rotate key_1 --overlap 2h",
+            "halo-sync keys identity",
+            "halo-sync keys identity create --org org_a",
+            "halo-sync keys identity rotate --now",
+            "halo-sync orgs",
+            "halo-sync orgs create --name Acme",
+            "halo-sync orgs create org_acme --name Acme",
+            "halo-sync orgs set org_acme --identity-verification on --origin https://app.acme.com",
+            "halo-sync orgs rm org_acme --confirm org_acme",
             "halo-sync webhooks",
             "halo-sync webhooks list --type invoice.* --state failed --company acme --since 7d --until 2026-11-22",
             "halo-sync webhooks replay evt_1 dlv_2 --detach",

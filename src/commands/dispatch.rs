@@ -3,8 +3,8 @@
 use super::cli::Command;
 use super::{
     App, CommandError, ExitCode, audit, backup, companies, completions, config, connect, connections,
-    connectors, derive, doctor, jobs, keys, migrate, render, restore, runs, serve, sync, version, webhooks,
-    worker,
+    connectors, derive, doctor, jobs, keys, migrate, orgs, render, restore, runs, serve, sync, version,
+    webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -23,6 +23,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Render(args) => render::run(app, args).await?,
         Command::Jobs(args) => jobs::run(app, args).await?,
         Command::Keys(args) => keys::run(app, args).await?,
+        Command::Orgs(args) => orgs::run(app, args).await?,
         Command::Backup(args) => backup::run(app, args).await?,
         Command::Restore(args) => restore::run(app, args).await?,
         Command::Migrate(args) => migrate::run(app, args).await?,

@@ -24,6 +24,7 @@ mod host;
 pub mod jobs;
 pub mod keys;
 pub mod migrate;
+pub mod orgs;
 mod output;
 mod progress;
 pub mod render;

@@ -14,6 +14,7 @@ use super::host::{Host, target};
 use super::{App, CommandError, ExitCode};
 use crate::backups::Clockwork;
 use crate::http::control::ControlListener;
+use crate::http::sdk::rates::Quotas;
 use crate::http::{self, Limits, Program};
 use crate::jobs::RuntimeHandle;
 use crate::store::Target;
@@ -61,6 +62,8 @@ impl Running {
             public_url: public.unwrap_or_else(|| format!("http://{address}")),
             signature_tolerance: Duration::from_secs(config.webhooks.tolerance_seconds),
             limits: limits.clone(),
+            quotas: Quotas::from(&config.limits),
+            proxies: config.server.proxies().collect(),
             metrics,
         });
         let http = tokio::spawn(http::server::serve(listener, router, limits, stop.clone()));

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Method;
 use connector_sdk::Clock;
 
+use super::address::Proxies;
+use super::edge::Pages;
 use super::probes::{self, Check, Probe};
-use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
+use super::sdk::{self, PromptSettings, Sdk, auth::Keys, rates::Quotas};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base};
+use super::{Limits, base_for_pages};
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -30,18 +33,26 @@ pub struct Program {
     pub signature_tolerance: Duration,
     /// What a client may take.
     pub limits: Limits,
+    /// How often the SDK API may be called.
+    pub quotas: Quotas,
+    /// Proxies between clients and us.
+    pub proxies: Proxies,
     /// What `/metrics` shows.
     pub metrics: Metrics,
 }
 
 /// Every route of the program, with limits, request ids, access log and metrics around them.
 pub fn program(program: Program) -> Router {
-    let Program { services, prompt, public_url, signature_tolerance, limits, metrics } = program;
+    let Program { services, prompt, public_url, signature_tolerance, limits, quotas, proxies, metrics } =
+        program;
     let clock = services.clock.clone();
     let inbox = Inbox::new(services.store.clone(), services.providers.clone());
     let sdk = Sdk {
         store: services.store.clone(),
-        keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
+        keys: Arc::new(
+            Keys::new(services.store.clone(), services.providers.clone(), clock.clone())
+                .limited(quotas, proxies),
+        ),
         prompt: Arc::new(prompt),
     };
     let webhooks = Webhooks {
@@ -54,7 +65,24 @@ pub fn program(program: Program) -> Router {
         .merge(webhooks::routes(webhooks))
         .merge(sdk::routes(sdk))
         .merge(probes::routes(probe(services.store, clock.clone()), metrics));
-    base(router, limits, clock)
+    base_for_pages(router, pages(), limits, clock)
+}
+
+/// What pages may call: the operations that take a publishable key, or none.
+fn pages() -> Pages {
+    let posts = [
+        "/api/sdk/users/identify",
+        "/api/sdk/users/update",
+        "/api/sdk/companies/identify",
+        "/api/sdk/context/set",
+        "/api/sdk/context/clear",
+        "/api/sdk/events",
+        "/api/sdk/conversations",
+        "/api/sdk/tickets/create",
+        "/api/sdk/chat",
+        "/api/sdk/chat/stream",
+    ];
+    posts.into_iter().map(|path| (path, Method::POST)).chain([("/api/sdk/config", Method::GET)]).collect()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod caller;
 pub mod chat_context;
+pub mod rates;
 pub mod token;
 mod unique;
 
@@ -14,7 +15,7 @@ use axum::routing::post;
 use crate::context::AttributeInfo;
 use crate::store::Store;
 
-pub use caller::{Caller, Voice};
+pub use caller::{Anybody, Caller, Voice};
 
 /// What the routes need.
 #[derive(Clone)]

@@ -123,6 +123,9 @@ async fn keys_are_found_by_hash_until_revoked(store: &dyn SettingsStore) {
         prefix: "hs_sk_ab".into(),
         created_at: at(1),
         revoked_at: None,
+        origins: None,
+        expires_at: None,
+        last_used_at: None,
     };
     store.put_key(&key, "hash").await.unwrap();
     assert_eq!(store.find_key("hash").await.unwrap(), Some(key.clone()));
