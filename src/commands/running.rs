@@ -54,7 +54,7 @@ impl Running {
             false => None,
         };
         copy_by_the_clock(app, &host, &stop)?;
-        let limits = Limits::from(&config.server);
+        let limits = Limits { quotas: Quotas::from(&config.limits), ..Limits::from(&config.server) };
         let public = config.server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
         let router = http::program(Program {
             services: host.services.clone(),
@@ -62,8 +62,6 @@ impl Running {
             public_url: public.unwrap_or_else(|| format!("http://{address}")),
             signature_tolerance: Duration::from_secs(config.webhooks.tolerance_seconds),
             limits: limits.clone(),
-            quotas: Quotas::from(&config.limits),
-            proxies: config.server.proxies().collect(),
             metrics,
         });
         let http = tokio::spawn(http::server::serve(listener, router, limits, stop.clone()));

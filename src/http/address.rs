@@ -10,7 +10,7 @@ use ipnet::IpNet;
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Proxies whose `X-Forwarded-For` is believed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies(Arc<[IpNet]>);
 
 impl FromIterator<IpNet> for Proxies {

@@ -7,10 +7,9 @@ use axum::Router;
 use axum::http::Method;
 use connector_sdk::Clock;
 
-use super::address::Proxies;
 use super::edge::Pages;
 use super::probes::{self, Check, Probe};
-use super::sdk::{self, PromptSettings, Sdk, auth::Keys, rates::Quotas};
+use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
 use super::{Limits, base_for_pages};
 use crate::service::Services;
@@ -33,25 +32,20 @@ pub struct Program {
     pub signature_tolerance: Duration,
     /// What a client may take.
     pub limits: Limits,
-    /// How often the SDK API may be called.
-    pub quotas: Quotas,
-    /// Proxies between clients and us.
-    pub proxies: Proxies,
     /// What `/metrics` shows.
     pub metrics: Metrics,
 }
 
 /// Every route of the program, with limits, request ids, access log and metrics around them.
 pub fn program(program: Program) -> Router {
-    let Program { services, prompt, public_url, signature_tolerance, limits, quotas, proxies, metrics } =
-        program;
+    let Program { services, prompt, public_url, signature_tolerance, limits, metrics } = program;
     let clock = services.clock.clone();
     let inbox = Inbox::new(services.store.clone(), services.providers.clone());
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(
             Keys::new(services.store.clone(), services.providers.clone(), clock.clone())
-                .limited(quotas, proxies),
+                .limited(limits.quotas, limits.proxies.clone()),
         ),
         prompt: Arc::new(prompt),
     };

@@ -41,6 +41,7 @@ mod rates;
 mod schema;
 pub(crate) mod settings;
 mod tenancy;
+mod trust;
 mod unchanged;
 mod watch;
 

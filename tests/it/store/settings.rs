@@ -4,7 +4,7 @@ use connector_sdk::{Mode, Timestamp};
 use halo_sync::domain::connections::{ApiKey, Connection, ConnectionStatus, KeyClass};
 use halo_sync::domain::{ConnectionId, OrgId};
 use halo_sync::store::settings::SealedSecret;
-use halo_sync::store::{SettingsStore, StoreError};
+use halo_sync::store::{SettingsStore, Store, StoreError};
 use serde_json::json;
 
 pub(crate) fn at(us: i64) -> Timestamp {
@@ -113,7 +113,7 @@ async fn an_equal_status_writes_nothing(store: &dyn SettingsStore) {
     );
 }
 
-async fn keys_are_found_by_hash_until_revoked(store: &dyn SettingsStore) {
+async fn keys_are_found_by_hash_until_revoked(store: &dyn Store) {
     let org = OrgId::default_org();
     let key = ApiKey {
         id: "key_1".into(),

@@ -15,9 +15,7 @@ use halo_sync::domain::connections::{Connection, KeyClass};
 use halo_sync::domain::jobs::{JobState, JobSummary};
 use halo_sync::domain::runs::{RunKind, RunStatus, SyncRun};
 use halo_sync::domain::{ConnectionId, OrgId, RunId};
-use halo_sync::http::address::Proxies;
 use halo_sync::http::sdk::PromptSettings;
-use halo_sync::http::sdk::rates::Quotas;
 use halo_sync::http::{Limits, Program, program, server};
 use halo_sync::jobs::{RuntimeHandle, SeededJitter};
 use halo_sync::service::connections::webhook_path;
@@ -176,8 +174,6 @@ impl App {
             public_url: base.clone(),
             signature_tolerance: Duration::from_secs(300),
             limits: limits.clone(),
-            quotas: Quotas::default(),
-            proxies: Proxies::default(),
             metrics: Metrics::detached().unwrap(),
         });
         let stop = CancellationToken::new();
