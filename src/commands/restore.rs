@@ -1,7 +1,10 @@
 //! `halo-sync restore`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::backup::embedded;
@@ -46,7 +49,7 @@ struct Answer {
 /// # Errors
 ///
 /// A database that a process holds; a file that is not a whole copy; a copy of a newer program: 6 each, and
-/// nothing has changed. Postgres (2).
+/// nothing has changed. A file that cannot be read (1); Postgres (2).
 pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let loaded = app.settings()?;
     app.start_logs(&loaded, false)?;
@@ -56,19 +59,16 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let now = app.clock.now();
     let aside = folder.join(format!("replaced-{}", backups::name(now)));
     let was_there = database.exists();
-    let schema = if args.file == Path::new("-") {
-        let passing = folder.join(format!("passing-{}.db", std::process::id()));
-        let read = from_stdin(&passing);
-        let restored = match read {
-            Ok(()) => store::restore(&passing, &database, &aside).await.map_err(CommandError::from),
-            Err(error) => Err(error.into()),
-        };
-        // Left behind it would fill the disk.
-        let _ = std::fs::remove_file(&passing);
-        restored?
+    let (named, mut copy): (String, Box<dyn Read + Send>) = if args.file == Path::new("-") {
+        ("the copy on stdin".to_owned(), Box::new(std::io::stdin()))
     } else {
-        store::restore(&args.file, &database, &aside).await?
+        let named = args.file.display().to_string();
+        let file = File::open(&args.file).with_context(|| format!("cannot read {named}"))?;
+        (named, Box::new(file))
     };
+    let schema = store::restore(&mut copy, &named, &database, &aside)
+        .await
+        .with_context(|| format!("cannot restore {named}"))?;
     let host = Host::open(app, loaded, Access::Write).await?;
     let answer = Answer {
         schema,
@@ -78,12 +78,6 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     };
     host.store().close().await;
     tell(app, &answer)
-}
-
-fn from_stdin(to: &Path) -> std::io::Result<()> {
-    let mut file = std::fs::File::create(to)?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
-    file.sync_all()
 }
 
 /// Has every account of every organisation read again whose credentials can be opened.

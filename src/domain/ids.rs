@@ -67,6 +67,12 @@ ids! {
     ScheduleId = "sch";
     /// A comparison of a mirror with its provider.
     AuditId = "aud";
+    /// A conversation.
+    ConversationId = "cnv";
+    /// A ticket.
+    TicketId = "tkt";
+    /// An event of a user.
+    EventId = "evt";
 }
 
 impl OrgId {

@@ -3,6 +3,7 @@
 pub mod companies;
 pub mod connections;
 pub mod context_entry;
+pub mod conversations;
 pub mod currency;
 pub mod ids;
 pub mod jobs;
@@ -15,5 +16,8 @@ pub mod users;
 pub mod watch;
 
 pub use context_entry::{ContextEntry, ContextType};
-pub use ids::{AuditId, CompanyId, ConnectionId, DeliveryId, JobId, KeyId, OrgId, RunId, ScheduleId, UserId};
+pub use ids::{
+    AuditId, CompanyId, ConnectionId, ConversationId, DeliveryId, EventId, JobId, KeyId, OrgId, RunId,
+    ScheduleId, TicketId, UserId,
+};
 pub use rank::Rank;

@@ -17,6 +17,7 @@ use http::header::{
     HeaderValue, ORIGIN, VARY,
 };
 use http::{Extensions, Method, StatusCode};
+use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use super::sdk::rates::{Left, whole_seconds};
@@ -152,26 +153,8 @@ pub(super) async fn edge(State(pages): State<Pages>, mut request: Request, next:
 
 /// Whether a part of an address holds what looks like a key, encoded or not.
 fn holds_secret(part: &str) -> bool {
-    let found = |text: &str| SECRET_PREFIXES.iter().any(|prefix| text.contains(prefix));
-    found(part) || part.contains('%') && found(&percent_decoded(part))
-}
-
-/// Enough of a decoding to find ASCII in.
-fn percent_decoded(text: &str) -> String {
-    let mut decoded = String::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let mut ahead = rest.clone();
-        let hex = |digit: Option<u8>| digit.and_then(|digit| char::from(digit).to_digit(16));
-        match (byte, hex(ahead.next()), hex(ahead.next())) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(char::from(u8::try_from(high * 16 + low).unwrap_or(b'?')));
-                rest = ahead;
-            }
-            _ => decoded.push(char::from(byte)),
-        }
-    }
-    decoded
+    let decoded = percent_decode_str(part).decode_utf8_lossy();
+    SECRET_PREFIXES.iter().any(|prefix| decoded.contains(prefix))
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Method;
 use connector_sdk::Clock;
 
 use super::edge::Pages;
-use super::probes::{self, Check, Probe};
+use super::openapi::{self, Access, Operation, Routes};
+use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base_for_pages};
+use super::{Limits, base_for_pages, mcp};
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -55,28 +55,49 @@ pub fn program(program: Program) -> Router {
         public_url: public_url.into(),
         tolerance: signature_tolerance,
     };
-    let router = Router::new()
-        .merge(webhooks::routes(webhooks))
-        .merge(sdk::routes(sdk))
-        .merge(probes::routes(probe(services.store, clock.clone()), metrics));
-    base_for_pages(router, pages(), limits, clock)
+    let probes = Probes { probe: probe(services.store, clock.clone()), metrics };
+    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes } = surface();
+    let routes =
+        of_webhooks.with_state(webhooks).merge(of_sdk.with_state(sdk)).merge(of_probes.with_state(probes));
+    let pages = pages(routes.operations());
+    base_for_pages(openapi::serve(routes).into_router(), pages, limits, clock)
 }
 
-/// What pages may call: the operations that take a publishable key, or none.
-fn pages() -> Pages {
-    let posts = [
-        "/api/sdk/users/identify",
-        "/api/sdk/users/update",
-        "/api/sdk/companies/identify",
-        "/api/sdk/context/set",
-        "/api/sdk/context/clear",
-        "/api/sdk/events",
-        "/api/sdk/conversations",
-        "/api/sdk/tickets/create",
-        "/api/sdk/chat",
-        "/api/sdk/chat/stream",
-    ];
-    posts.into_iter().map(|path| (path, Method::POST)).chain([("/api/sdk/config", Method::GET)]).collect()
+/// What pages may call: the SDK's operations that take a publishable key, or none.
+fn pages(operations: &[Operation]) -> Pages {
+    let open = |operation: &&Operation| {
+        operation.path().starts_with("/api/sdk/")
+            && matches!(operation.callers(), Access::AnyKey | Access::Anybody)
+    };
+    operations.iter().filter(open).map(|operation| (operation.path(), operation.method().clone())).collect()
+}
+
+/// Every route, by what its handlers stand on.
+struct Surface {
+    webhooks: Routes<Webhooks>,
+    sdk: Routes<Sdk>,
+    probes: Routes<Probes>,
+}
+
+fn surface() -> Surface {
+    Surface {
+        webhooks: webhooks::routes(),
+        sdk: sdk::routes().merge(mcp::routes()),
+        probes: probes::routes(),
+    }
+}
+
+/// Every operation of the program: what its document describes.
+pub fn operations() -> Vec<Operation> {
+    let Surface { webhooks, sdk, probes } = surface();
+    let lists = [webhooks.operations(), sdk.operations(), probes.operations()];
+    lists.into_iter().flatten().cloned().chain(openapi::operations()).collect()
+}
+
+/// Paths that the program serves and no OpenAPI document can describe, each with the reason.
+pub fn undescribed() -> Vec<(&'static str, &'static str)> {
+    let Surface { webhooks, sdk, probes } = surface();
+    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths()].concat()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

@@ -50,6 +50,7 @@ macro_rules! statements {
     };
 }
 
+pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
@@ -75,6 +76,7 @@ use connector_sdk::Clock;
 
 use crate::domain::OrgId;
 
+pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
 pub use identity::IdentityStore;
@@ -103,6 +105,7 @@ pub trait Store:
     + RateStore
     + TrustStore
     + WatchStore
+    + ConversationStore
     + Send
     + Sync
 {
@@ -155,14 +158,19 @@ pub async fn copy(database: &Path, to: &Path) -> Result<CopyMade> {
     sqlite::Engine::copy(database, to).await
 }
 
-/// Puts a copy in the place of the SQLite database at `database`, when nobody writes to that. What was there is
-/// kept as `aside`. Answers the schema's version, which opening migrates where it is an older one.
+/// Puts a copy in the place of the SQLite database at `database`, when nobody writes to that. The copy is read from
+/// `copy`; errors call it `named`. What was there is kept as `aside`. Answers the schema's version, which opening migrates where it is an older one.
 ///
 /// # Errors
 /// [`StoreError::Locked`] while a process holds the database; [`StoreError::Setup`] for a file that is not a
 /// whole database of this program; [`StoreError::NewerSchema`]. Then nothing has changed.
-pub async fn restore(copy: &Path, database: &Path, aside: &Path) -> Result<i64> {
-    sqlite::Engine::restore(copy, database, aside).await
+pub async fn restore(
+    copy: &mut (dyn std::io::Read + Send),
+    named: &str,
+    database: &Path,
+    aside: &Path,
+) -> Result<i64> {
+    sqlite::Engine::restore(copy, named, database, aside).await
 }
 
 tokio::task_local! {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector_sdk::{Clock, ConnectorError, Next, Priority, ReadMode, RecordKey, StreamSpec};
+use connector_sdk::{Clock, ConnectorError, Priority, ReadMode, RecordKey, StreamSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -18,6 +18,7 @@ use super::SyncError;
 use super::compare::{Compared, Comparer, Difference, Drift};
 use super::providers::Providers;
 use super::reread::reread;
+use super::whole::WholeRead;
 use crate::domain::AuditId;
 use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::jobs::JobOutcome;
@@ -174,33 +175,22 @@ impl Auditor<'_> {
     ) -> Result<(), SyncError> {
         report.streams.entry(stream.name.to_owned()).or_default();
         let mut seen: HashSet<RecordKey> = HashSet::new();
-        let session = &self.comparer.session;
-        let mut open = session.plan(stream.name, ReadMode::Full, self.clock.now()).await?;
-        while let Some(partition) = open.pop() {
-            let mut cursor = None;
-            loop {
-                let page =
-                    match session.read_page(stream.name, ReadMode::Full, &partition, cursor.as_ref()).await {
-                        Ok(page) => page,
-                        Err(
-                            error @ (ConnectorError::NotOffered(_)
-                            | ConnectorError::Auth { missing_permission: Some(_), .. }),
-                        ) => {
-                            report.streams.entry(stream.name.to_owned()).or_default().skipped =
-                                Some(error.to_string());
-                            return Ok(());
-                        }
-                        Err(error) => return Err(error.into()),
-                    };
-                // A page may come twice where objects went while it was read.
-                let records = page.records.into_iter().filter(|r| seen.insert(r.key.clone())).collect();
-                report.note(self.comparer.records(records).await?, found);
-                told(report);
-                match page.next {
-                    Next::More(next) => cursor = Some(next),
-                    Next::CaughtUp(_) => break,
+        let mut pages = WholeRead::begin(&*self.comparer.session, stream.name, self.clock.now()).await?;
+        loop {
+            let page = match pages.next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(error) if error.is_of_one_stream() => {
+                    report.streams.entry(stream.name.to_owned()).or_default().skipped =
+                        Some(error.to_string());
+                    return Ok(());
                 }
-            }
+                Err(error) => return Err(error.into()),
+            };
+            // A page may come twice where objects went while it was read.
+            let records = page.records.into_iter().filter(|r| seen.insert(r.key.clone())).collect();
+            report.note(self.comparer.records(records).await?, found);
+            told(report);
         }
         if !stream.full_pass_deletes {
             return Ok(());
@@ -270,10 +260,7 @@ impl Auditor<'_> {
                 let records = page.records.into_iter().filter(|r| seen.insert(r.key.clone())).collect();
                 report.note(self.comparer.records(records).await?, found);
             }
-            Err(
-                error @ (ConnectorError::NotOffered(_)
-                | ConnectorError::Auth { missing_permission: Some(_), .. }),
-            ) => {
+            Err(error) if error.is_of_one_stream() => {
                 report.streams.entry(stream.name.to_owned()).or_default().skipped = Some(error.to_string());
             }
             Err(error) => return Err(error.into()),

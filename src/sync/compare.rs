@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use connector_sdk::{Batch, ConnectorError, DynConnector, Priority, Record, RecordKey, Session, Spec};
+use connector_sdk::{Batch, DynConnector, Priority, Record, RecordKey, Session, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -124,10 +124,7 @@ impl<'a> Comparer<'a> {
             for piece in ids.chunks(TOGETHER) {
                 match self.session.read_many(stream, piece).await {
                     Ok(batch) => out.add(self.batch(batch).await?),
-                    Err(
-                        error @ (ConnectorError::NotOffered(_)
-                        | ConnectorError::Auth { missing_permission: Some(_), .. }),
-                    ) => {
+                    Err(error) if error.is_of_one_stream() => {
                         out.skipped.insert(stream.to_owned(), error.to_string());
                         break;
                     }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use connector_sdk::{ConnectorError, Next, Priority, ReadMode, RecordKey, StreamSpec, Timestamp};
+use connector_sdk::{Priority, RecordKey, StreamSpec, Timestamp};
 
 use super::SyncError;
 use super::canonical::canonical_hash;
 use super::ingest::prepare;
 use super::providers::{ConnectionSettings, Providers};
+use super::whole::WholeRead;
 use crate::domain::connections::Connection;
 use crate::domain::runs::StreamProgress;
 use crate::store::Store;
@@ -43,51 +44,41 @@ pub async fn dry_run(
             ..StreamProgress::default()
         };
         let mut still_there = 0;
-        let mut open = session.plan(stream.name, ReadMode::Full, now).await?;
-        'stream: while let Some(partition) = open.pop() {
-            let mut cursor = None;
-            loop {
-                let page =
-                    match session.read_page(stream.name, ReadMode::Full, &partition, cursor.as_ref()).await {
-                        Ok(page) => page,
-                        Err(
-                            error @ (ConnectorError::NotOffered(_)
-                            | ConnectorError::Auth { missing_permission: Some(_), .. }),
-                        ) => {
-                            "skipped".clone_into(&mut answer.state);
-                            answer.reason = Some(error.to_string());
-                            break 'stream;
-                        }
-                        Err(error) => return Err(error.into()),
-                    };
-                let prepared = prepare(&*connector, &spec, &link, 0, page.records);
-                let keys: Vec<RecordKey> = prepared.records.iter().map(|r| r.key.clone()).collect();
-                let have: HashMap<_, _> = store
-                    .load_records(&connection.org_id, &connection.id, &keys)
-                    .await?
-                    .into_iter()
-                    .map(|r| (r.key.clone(), r))
-                    .collect();
-                let counts = &mut answer.counts;
-                counts.pages += 1;
-                counts.rejected += count(page.rejected.len() + prepared.rejected.len());
-                for record in &prepared.records {
-                    counts.read += 1;
-                    match have.get(&record.key) {
-                        Some(old) if old.deleted_at.is_none() => {
-                            still_there += 1;
-                            let same = canonical_hash(&old.payload).is_ok_and(|hash| hash == record.hash);
-                            *(if same { &mut counts.unchanged } else { &mut counts.updated }) += 1;
-                        }
-                        _ => counts.created += 1,
-                    }
+        let mut pages = WholeRead::begin(&*session, stream.name, now).await?;
+        loop {
+            let page = match pages.next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(error) if error.is_of_one_stream() => {
+                    "skipped".clone_into(&mut answer.state);
+                    answer.reason = Some(error.to_string());
+                    break;
                 }
-                progress(&answer);
-                match page.next {
-                    Next::More(next) => cursor = Some(next),
-                    Next::CaughtUp(_) => break,
+                Err(error) => return Err(error.into()),
+            };
+            let prepared = prepare(&*connector, &spec, &link, 0, page.records);
+            let keys: Vec<RecordKey> = prepared.records.iter().map(|r| r.key.clone()).collect();
+            let have: HashMap<_, _> = store
+                .load_records(&connection.org_id, &connection.id, &keys)
+                .await?
+                .into_iter()
+                .map(|r| (r.key.clone(), r))
+                .collect();
+            let counts = &mut answer.counts;
+            counts.pages += 1;
+            counts.rejected += count(page.rejected.len() + prepared.rejected.len());
+            for record in &prepared.records {
+                counts.read += 1;
+                match have.get(&record.key) {
+                    Some(old) if old.deleted_at.is_none() => {
+                        still_there += 1;
+                        let same = canonical_hash(&old.payload).is_ok_and(|hash| hash == record.hash);
+                        *(if same { &mut counts.unchanged } else { &mut counts.updated }) += 1;
+                    }
+                    _ => counts.created += 1,
                 }
             }
+            progress(&answer);
         }
         if answer.state == "done" && stream.full_pass_deletes {
             let before = stored.get(stream.name).copied().unwrap_or(0);

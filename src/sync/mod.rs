@@ -33,6 +33,7 @@ pub mod run;
 pub mod scheduled;
 mod shared_rates;
 pub mod start;
+mod whole;
 
 use connector_sdk::{ConnectorError, Timestamp};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connector_sdk::{
-    Budget, Clock, ConnectorError, Demand, DynConnector, HttpClient, Io, Mode, Priority, Secrets, Session,
+    Budget, Clock, ConnectorError, Demand, DynConnector, HttpClient, Io, Priority, Secrets, Session,
 };
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -129,14 +129,10 @@ impl Providers {
             Arc::new(Budget::new(limits, connection.mode))
         } else {
             let budget = Arc::new(Budget::fed(limits, connection.mode));
-            let per_second = match connection.mode {
-                Mode::Live => limits.live_per_second,
-                Mode::Test => limits.test_per_second,
-            };
             let ask = RateAsk {
                 account: key.clone(),
                 process: self.process.clone(),
-                per_second,
+                per_second: limits.per_second(connection.mode),
                 per_endpoint_per_second: limits.per_endpoint_per_second,
                 demand: Demand::default(),
             };

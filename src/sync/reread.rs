@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use connector_sdk::{Clock, ConnectorError, Priority, RecordKey};
+use connector_sdk::{Clock, Priority, RecordKey};
 
 use super::SyncError;
 use super::ingest;
@@ -47,10 +47,7 @@ pub async fn reread(
             let read_seq = store.next_read_seq().await?;
             let batch = match session.read_many(stream, piece).await {
                 Ok(batch) => batch,
-                Err(
-                    error @ (ConnectorError::NotOffered(_)
-                    | ConnectorError::Auth { missing_permission: Some(_), .. }),
-                ) => {
+                Err(error) if error.is_of_one_stream() => {
                     skipped.insert(stream.to_owned(), error.to_string());
                     break;
                 }

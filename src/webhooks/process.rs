@@ -146,12 +146,11 @@ impl ProcessHandler {
     ) -> Result<(), SyncError> {
         let (id, kind, attempts) = (delivery.id.clone(), delivery.kind.clone(), delivery.attempts);
         match self.apply(cx, connection, connector, session, vec![delivery]).await {
-            Err(SyncError::Connector(
-                error @ (ConnectorError::Protocol(_)
-                | ConnectorError::NotOffered(_)
-                | ConnectorError::Transient(_)
-                | ConnectorError::Auth { missing_permission: Some(_), .. }),
-            )) if attempts >= GIVE_UP => {
+            Err(SyncError::Connector(error))
+                if attempts >= GIVE_UP
+                    && (error.is_of_one_stream()
+                        || matches!(error, ConnectorError::Protocol(_) | ConnectorError::Transient(_))) =>
+            {
                 tracing::warn!(delivery = %id, %error, "delivery set aside");
                 let done = done(id, "failed", Some(error.to_string()));
                 self.commit(cx, connection, connector, Read::default(), vec![Judged { kind, done }]).await
@@ -193,10 +192,7 @@ impl ProcessHandler {
             let batch = match session.read_many(&stream, &ids).await {
                 Ok(batch) => batch,
                 // One stream that these credentials may not read does not hold the others back.
-                Err(
-                    error @ (ConnectorError::NotOffered(_)
-                    | ConnectorError::Auth { missing_permission: Some(_), .. }),
-                ) => {
+                Err(error) if error.is_of_one_stream() => {
                     unreadable.insert(stream, error.to_string());
                     continue;
                 }

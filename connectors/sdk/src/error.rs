@@ -44,6 +44,15 @@ pub enum ConnectorError {
     Cancelled,
 }
 
+impl ConnectorError {
+    /// Whether one stream alone cannot be read, with this server or these credentials, while others can: it is
+    /// passed over and named.
+    #[must_use]
+    pub fn is_of_one_stream(&self) -> bool {
+        matches!(self, Self::NotOffered(_) | Self::Auth { missing_permission: Some(_), .. })
+    }
+}
+
 /// A record that could not be translated. The record is quarantined with this text; the page goes on.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{path}: {message}")]

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::connector::Mode;
+
 /// What kind of tool a provider is. Derivations know roles, never vendors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,6 +85,17 @@ pub struct RateBudget {
     pub per_endpoint_per_second: Option<f64>,
     /// Calls in flight at once.
     pub concurrency: usize,
+}
+
+impl RateBudget {
+    /// Sustained calls per second for an account in this mode.
+    #[must_use]
+    pub fn per_second(&self, mode: Mode) -> f64 {
+        match mode {
+            Mode::Live => self.live_per_second,
+            Mode::Test => self.test_per_second,
+        }
+    }
 }
 
 /// Everything that a connector says about itself.

@@ -53,7 +53,7 @@ impl Plan {
     }
 
     pub(crate) fn parse(partition: &Partition) -> Result<Self, ConnectorError> {
-        check_version(&partition.spec, "partition")?;
+        check_version(&partition.spec, "partition", VERSION)?;
         from_json(&partition.spec, "partition")
     }
 }
@@ -97,7 +97,7 @@ impl Position {
     }
 
     pub(crate) fn parse(cursor: &Cursor) -> Result<Self, ConnectorError> {
-        check_version(&cursor.0, "cursor")?;
+        check_version(&cursor.0, "cursor", VERSION)?;
         let versioned: Versioned = from_json(&cursor.0, "cursor")?;
         if let Position::Page { after, .. } = &versioned.position
             && after.is_empty()
@@ -113,15 +113,16 @@ pub(crate) fn last_ids<'a>(page: impl DoubleEndedIterator<Item = &'a str>, befor
     page.rev().map(str::to_owned).chain(before.iter().cloned()).take(KEPT).collect()
 }
 
-pub(crate) fn check_version(text: &str, what: &str) -> Result<(), ConnectorError> {
+/// A text of another version than this program writes is an error that says so.
+pub(crate) fn check_version(text: &str, what: &str, known: u32) -> Result<(), ConnectorError> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,
     }
     let Version { v } = from_json(text, what)?;
-    if v != VERSION {
+    if v != known {
         return Err(ConnectorError::Protocol(format!(
-            "{what}: version {v} is not known to this program (it knows {VERSION})"
+            "{what}: version {v} is not known to this program (it knows {known})"
         )));
     }
     Ok(())

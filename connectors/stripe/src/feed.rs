@@ -105,7 +105,7 @@ impl Position {
     }
 
     fn parse(cursor: &Cursor) -> Result<Self, ConnectorError> {
-        check_version(&cursor.0, "cursor")?;
+        check_version(&cursor.0, "cursor", VERSION)?;
         from_json::<Versioned>(&cursor.0, "cursor").map(|versioned| versioned.position)
     }
 }

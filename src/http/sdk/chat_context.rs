@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use axum::extract::{FromRequest as _, State};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Caller, Sdk};
 use crate::context::merge::Party;
@@ -23,6 +24,7 @@ use crate::context::{
 use crate::domain::{CompanyId, ContextEntry, UserId};
 use crate::http::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::openapi::{Operation, Tag};
 use crate::store::identity::Lookup;
 use crate::telemetry::metric;
 
@@ -35,16 +37,100 @@ const COMPANY_BYTES: usize = 50_000;
 /// When to come again after a trouble of ours.
 const RETRY_SECONDS: u64 = 5;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "ChatContextRequest")]
 struct Body {
+    /// The user: the caller's id or ours (`usr_…`). `anonymous`, empty or absent: nobody.
     user_id: Option<String>,
+    /// The company: the caller's id or ours (`cmp_…`). Absent: the user's.
     company_id: Option<String>,
+    /// Traits of the user, laid over the stored ones for this answer only; at most 10,000 characters of JSON.
     custom_fields: Map<String, Value>,
+    /// Context entries by key, laid over the stored ones for this answer only; at most 20,000 bytes of JSON.
     context: BTreeMap<String, ContextEntry>,
+    /// What the request says about the company; at most 50,000 bytes of JSON.
     company: CompanyPart,
+    /// Whether the answer says where each value comes from, and what it won against.
     explain: bool,
+    /// Tokens that the text may take. Absent: the setting `prompt.budget_tokens`.
     budget_tokens: Option<usize>,
+}
+
+/// What the answer is made of, for the document; [`Answer`] writes it without copying.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatContext")]
+struct Shape {
+    /// The text for the system prompt.
+    text: String,
+    /// About how many tokens it takes.
+    tokens: usize,
+    /// Its sections, in their order.
+    sections: Vec<Section>,
+    /// What the budget left out.
+    trimmed: Vec<Trimmed>,
+    /// What won, by key.
+    document: DocumentShape,
+    /// Our id of the user, `null` when nobody is known by the id that was sent.
+    user_id: Option<String>,
+    /// Our id of the company, likewise.
+    company_id: Option<String>,
+    /// With `explain`: each field and entry with its origin, its rank, and what it won against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<Map<String, Value>>,
+}
+
+/// The merged document.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatDocument")]
+struct DocumentShape {
+    /// Fields of the user.
+    user: Option<Map<String, Value>>,
+    /// Fields of the company.
+    company: Option<Map<String, Value>>,
+    /// Context entries.
+    context: ContextsShape,
+}
+
+/// Context entries by key, of both scopes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatContextEntries")]
+struct ContextsShape {
+    user: BTreeMap<String, ContextEntry>,
+    company: BTreeMap<String, ContextEntry>,
+}
+
+/// What the route says about itself.
+pub fn operation() -> Operation {
+    let request = json!({
+        "user_id": "user_123",
+        "context": {"errors": {"label": "Current Issues", "type": "error",
+                               "value": [{"area": "billing", "message": "Payment failed"}]}},
+    });
+    let text = "[User Profile]\nName: Jane Doe\n\n[Current Issues] (error)\n- billing: Payment failed";
+    let answer = json!({
+        "text": text, "tokens": 22,
+        "sections": [
+            {"name": "[User Profile]", "tokens": 7, "bytes": 29, "truncated": false},
+            {"name": "[Current Issues] (error)", "tokens": 14, "bytes": 50, "truncated": false},
+        ],
+        "trimmed": [],
+        "document": {
+            "user": {"name": "Jane Doe"}, "company": null,
+            "context": {"user": request["context"], "company": {}},
+        },
+        "user_id": "usr_01K0000000000000000000000", "company_id": null,
+    });
+    Operation::post("/api/sdk/chat/context", "chat_context", "What the chat's prompt says about a customer")
+        .about(
+            "Takes the chat's body; what does not bear on the context is ignored. What the request says is laid over what \
+             is stored, by rank, and printed in the format of `docs/prompt-format.md`.\n\nA user or company that is not \
+             known is no error: the text then holds what the request brings.",
+        )
+        .tag(Tag::Chat)
+        .body::<Body>(request)
+        .answer::<Shape>(200, "The text and the document that it was made of.", answer)
+        .codes(&["too_large"])
 }
 
 /// The route.

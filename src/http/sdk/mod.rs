@@ -9,10 +9,8 @@ mod unique;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::post;
-
 use crate::context::AttributeInfo;
+use crate::http::openapi::Routes;
 use crate::store::Store;
 
 pub use caller::{Anybody, Caller, Voice};
@@ -40,6 +38,6 @@ pub struct PromptSettings {
 }
 
 /// The routes.
-pub fn routes(sdk: Sdk) -> Router {
-    Router::new().route("/api/sdk/chat/context", post(chat_context::handle)).with_state(sdk)
+pub fn routes() -> Routes<Sdk> {
+    Routes::new().add(chat_context::operation(), chat_context::handle)
 }

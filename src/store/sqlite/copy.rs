@@ -1,7 +1,7 @@
 //! Whole copies of the database file: made beside the writer, and put in its place.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -67,7 +67,7 @@ async fn write_fresh(c: &mut SqliteConnection, fresh: &Path) -> Result<CopyMade>
         file.metadata()
     });
     let bytes = flushed.map_err(|e| failed("flush", fresh, &e))?.len();
-    let schema = check(fresh, "PRAGMA quick_check").await?;
+    let schema = check(fresh, &fresh.display().to_string(), "PRAGMA quick_check").await?;
     Ok(CopyMade { bytes, schema })
 }
 
@@ -82,10 +82,10 @@ pub(super) async fn make(database: &Path, to: &Path) -> Result<CopyMade> {
     made
 }
 
-/// Whether a file is a whole database of ours; answers its schema's version.
-async fn check(file: &Path, pragma: &'static str) -> Result<i64> {
+/// Whether a file is a whole database of ours; answers its schema's version. `named`: what people know it by.
+async fn check(file: &Path, named: &str, pragma: &'static str) -> Result<i64> {
     let not_ours = |why: &dyn std::fmt::Display| {
-        StoreError::Setup(format!("{} is not a whole database of halo-sync: {why}", file.display()))
+        StoreError::Setup(format!("{named} is not a whole database of halo-sync: {why}"))
     };
     // Nobody else writes it, and nothing is to be made beside it.
     let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
@@ -103,14 +103,19 @@ async fn check(file: &Path, pragma: &'static str) -> Result<i64> {
     Ok(version)
 }
 
-/// Puts `copy` in the database's place. What was there is kept as `aside`. Answers the copy's schema.
+/// Puts a copy, as it is read from `copy`, in the database's place. What was there is kept as `aside`. Answers the copy's schema.
 ///
 /// At every moment either database is there whole: the new one takes the old one's name in one step, when it is
 /// on the disk and has been checked.
-pub(super) async fn restore(copy: &Path, database: &Path, aside: &Path) -> Result<i64> {
+pub(super) async fn restore(
+    copy: &mut (dyn Read + Send),
+    named: &str,
+    database: &Path,
+    aside: &Path,
+) -> Result<i64> {
     let _lock = lock::FileLock::take(database)?;
     let incoming = beside(database, ".restoring");
-    let schema = match bring_in(copy, &incoming).await {
+    let schema = match bring_in(copy, named, &incoming).await {
         Ok(schema) => schema,
         Err(error) => {
             let _ = std::fs::remove_file(&incoming);
@@ -125,12 +130,11 @@ pub(super) async fn restore(copy: &Path, database: &Path, aside: &Path) -> Resul
     Ok(schema)
 }
 
-async fn bring_in(copy: &Path, incoming: &Path) -> Result<i64> {
-    let mut from = File::open(copy).map_err(|e| failed("read", copy, &e))?;
+async fn bring_in(copy: &mut (dyn Read + Send), named: &str, incoming: &Path) -> Result<i64> {
     let mut to = private_file(incoming)?;
-    let copied = io::copy(&mut from, &mut to).and_then(|_| to.sync_all());
+    let copied = io::copy(copy, &mut to).and_then(|_| to.sync_all());
     copied.map_err(|e| failed("write", incoming, &e))?;
-    let schema = check(incoming, "PRAGMA integrity_check").await?;
+    let schema = check(incoming, named, "PRAGMA integrity_check").await?;
     open::check_version(schema, open::newest(&migrator()), true)?;
     Ok(schema)
 }

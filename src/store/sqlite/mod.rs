@@ -317,8 +317,13 @@ impl Engine {
     }
 
     /// What [`store::restore`](crate::store::restore) does.
-    pub(crate) async fn restore(from: &Path, path: &Path, aside: &Path) -> Result<i64> {
-        copy::restore(from, path, aside).await
+    pub(crate) async fn restore(
+        from: &mut (dyn std::io::Read + Send),
+        named: &str,
+        path: &Path,
+        aside: &Path,
+    ) -> Result<i64> {
+        copy::restore(from, named, path, aside).await
     }
 
     /// Waits for the queued units, then closes everything and frees the lock when the last handle goes.

@@ -6,8 +6,10 @@ pub(crate) use super::{Conn, Db, MANY_WRITERS, serialise_links};
 use connector_sdk::{Clock, Timestamp};
 
 pub(crate) mod adopt;
+pub(crate) mod authors;
 pub(crate) mod bulk;
 pub(crate) mod changes;
+pub(crate) mod conversations;
 pub(crate) mod derivations;
 pub(crate) mod dirty;
 pub(crate) mod identity;
@@ -26,7 +28,10 @@ pub(crate) mod rows;
 pub(crate) mod runs;
 pub(crate) mod schedules;
 pub(crate) mod settings;
+pub(crate) mod tickets;
 pub(crate) mod trust;
+pub(crate) mod user_events;
+pub(crate) mod views;
 pub(crate) mod watch;
 
 /// A clock that stands: ids made inside a unit carry the unit's own time.
@@ -50,7 +55,9 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         dirty::ALL,
         identity::ALL,
         adopt::ALL,
+        authors::ALL,
         changes::ALL,
+        conversations::ALL,
         derivations::ALL,
         inbox::ALL,
         ingest::ALL,
@@ -67,6 +74,9 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         runs::ALL,
         schedules::ALL,
         settings::ALL,
+        tickets::ALL,
+        user_events::ALL,
+        views::ALL,
         trust::ALL,
         watch::ALL,
     ]

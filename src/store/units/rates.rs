@@ -167,16 +167,28 @@ pub(crate) async fn take_calls(c: &mut Conn, ask: &RateAsk, at: Timestamp) -> Re
     let account = clean(&ask.account);
     let (mut buckets, now) = load(c, &account, ask, us(at)).await?;
     let taken = draw(&mut buckets, ask, now)?;
+    let drawn: Vec<Bucket> = buckets.into_values().collect();
+    write(
+        c,
+        &account,
+        &drawn,
+        "ON CONFLICT (account, endpoint) DO UPDATE SET tokens = excluded.tokens, rate = excluded.rate, \
+         filled_at = excluded.filled_at, blocked_until = excluded.blocked_until, refused_at = excluded.refused_at, \
+         urgency = excluded.urgency, urgent_until = excluded.urgent_until, processes = excluded.processes",
+    )
+    .await?;
+    Ok(taken)
+}
+
+async fn write(c: &mut Conn, account: &str, buckets: &[Bucket], on_conflict: &str) -> Result<()> {
     bulk::insert(
         c,
         "INSERT INTO rate_buckets (account, endpoint, tokens, rate, filled_at, blocked_until, refused_at, urgency, \
          urgent_until, processes)",
-        &buckets.into_values().collect::<Vec<_>>(),
-        "ON CONFLICT (account, endpoint) DO UPDATE SET tokens = excluded.tokens, rate = excluded.rate, \
-         filled_at = excluded.filled_at, blocked_until = excluded.blocked_until, refused_at = excluded.refused_at, \
-         urgency = excluded.urgency, urgent_until = excluded.urgent_until, processes = excluded.processes",
+        buckets,
+        on_conflict,
         |row, bucket| {
-            row.push_bind(&account)
+            row.push_bind(account)
                 .push_bind(&bucket.endpoint)
                 .push_bind(bucket.tokens)
                 .push_bind(bucket.rate)
@@ -189,7 +201,7 @@ pub(crate) async fn take_calls(c: &mut Conn, ask: &RateAsk, at: Timestamp) -> Re
         },
     )
     .await?;
-    Ok(taken)
+    Ok(())
 }
 
 /// The buckets that an ask is about, locked and up to the account's time, by endpoint; and that time. A bucket
@@ -217,26 +229,7 @@ async fn load(
         .collect();
     if !fresh.is_empty() {
         // Made before it is locked: two processes that come first are one after the other, too.
-        bulk::insert(
-            c,
-            "INSERT INTO rate_buckets (account, endpoint, tokens, rate, filled_at, blocked_until, refused_at, \
-             urgency, urgent_until, processes)",
-            &fresh,
-            "ON CONFLICT (account, endpoint) DO NOTHING",
-            |row, bucket| {
-                row.push_bind(account)
-                    .push_bind(&bucket.endpoint)
-                    .push_bind(bucket.tokens)
-                    .push_bind(bucket.rate)
-                    .push_bind(bucket.filled_at)
-                    .push_bind(0i64)
-                    .push_bind(0i64)
-                    .push_bind(NO_URGENCY)
-                    .push_bind(0i64)
-                    .push_bind(&bucket.processes);
-            },
-        )
-        .await?;
+        write(c, account, &fresh, "ON CONFLICT (account, endpoint) DO NOTHING").await?;
         rows = select(c).await?;
     }
     let mut buckets: BTreeMap<String, Bucket> =

@@ -146,9 +146,10 @@ fn search_text(company: &Company) -> String {
     clean(&text)
 }
 
-/// The pattern that finds a beginning of a word in [`search_text`]; empty for no search.
-pub(crate) fn search_pattern(search: Option<&str>) -> String {
-    let words: Vec<String> = search.unwrap_or_default().split_whitespace().map(str::to_lowercase).collect();
+/// The pattern that finds a beginning of a word in [`search_text`]; empty for no search. `fold` is how the words
+/// that are searched have lost their case.
+pub(crate) fn search_pattern(search: Option<&str>, fold: fn(&str) -> String) -> String {
+    let words: Vec<String> = search.unwrap_or_default().split_whitespace().map(fold).collect();
     if words.is_empty() {
         return String::new();
     }
@@ -267,6 +268,7 @@ pub(crate) struct UserRow {
     is_test: bool,
     created_at: i64,
     updated_at: i64,
+    pub(crate) version: i64,
 }
 
 impl UserRow {
@@ -327,7 +329,8 @@ pub(crate) async fn write_user(c: &mut Conn, org: &OrgId, user: &EndUser) -> Res
          on_contract = excluded.on_contract, mrr_minor = excluded.mrr_minor, arr_minor = excluded.arr_minor, \
          mrr_currency = excluded.mrr_currency, custom_fields = excluded.custom_fields, \
          context = excluded.context, provenance = excluded.provenance, first_seen = excluded.first_seen, \
-         last_seen = excluded.last_seen, is_test = excluded.is_test, updated_at = excluded.updated_at",
+         last_seen = excluded.last_seen, is_test = excluded.is_test, updated_at = excluded.updated_at, \
+         version = end_users.version + 1",
         |row, x| {
             let f = &x.fields;
             row.push_bind(&x.id.0)
@@ -387,9 +390,9 @@ mod tests {
 
     #[test]
     fn a_search_is_taken_literally() {
-        assert_eq!(search_pattern(None), "");
-        assert_eq!(search_pattern(Some("  ")), "");
-        assert_eq!(search_pattern(Some("Acme  Co")), "% acme co%");
-        assert_eq!(search_pattern(Some("50%_\\")), "% 50\\%\\_\\\\%");
+        assert_eq!(search_pattern(None, str::to_lowercase), "");
+        assert_eq!(search_pattern(Some("  "), str::to_lowercase), "");
+        assert_eq!(search_pattern(Some("Acme  Co"), str::to_lowercase), "% acme co%");
+        assert_eq!(search_pattern(Some("50%_\\"), str::to_lowercase), "% 50\\%\\_\\\\%");
     }
 }

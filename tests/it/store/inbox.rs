@@ -1,10 +1,9 @@
 //! Deliveries: durable, deduplicated, finished once.
 
-use halo_sync::domain::jobs::{Fence, NewJob};
+use halo_sync::domain::jobs::Fence;
 use halo_sync::store::inbox::{Accepted, NewDelivery};
 use halo_sync::store::mirror::DeliveryDone;
 use halo_sync::store::{Store, StoreError};
-use serde_json::json;
 
 use super::kit::*;
 
@@ -16,19 +15,6 @@ fn delivery(event: &str, us: i64) -> NewDelivery {
         kind: "customer.updated".into(),
         body: format!("{{\"id\":\"{event}\"}}\u{0}\u{1}").into_bytes(),
         received_at: at(us),
-    }
-}
-
-fn job() -> NewJob {
-    NewJob {
-        kind: "webhooks.process",
-        org_id: org(),
-        connection_id: Some(con()),
-        dedupe_key: Some("inbox:con_1".into()),
-        args: json!({}),
-        run_at: at(0),
-        priority: 0,
-        max_attempts: 3,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use connector_sdk::{Cursor, Partition, RecordKey};
 use halo_sync::domain::companies::TraitPatch;
-use halo_sync::domain::jobs::{ClaimedJob, Finished, JobOutcome};
+use halo_sync::domain::jobs::{ClaimedJob, Finished, JobOutcome, NewJob};
 use halo_sync::domain::{CompanyId, ConnectionId, OrgId, Rank};
 use halo_sync::store::Store;
 use halo_sync::store::identity::{LinkCandidate, Lookup, NewCompany, PartyObserved, WriteSource};
@@ -25,6 +25,20 @@ pub(crate) fn con() -> ConnectionId {
 /// A store with one connection, `con_1`.
 pub(crate) async fn connected(store: &dyn Store) {
     store.put_connection(&connection(&org(), "con_1", "stripe"), &[]).await.unwrap();
+}
+
+/// The job that works the inbox of `con_1` off.
+pub(crate) fn job() -> NewJob {
+    NewJob {
+        kind: "webhooks.process",
+        org_id: org(),
+        connection_id: Some(con()),
+        dedupe_key: Some("inbox:con_1".into()),
+        args: json!({}),
+        run_at: at(0),
+        priority: 0,
+        max_attempts: 3,
+    }
 }
 
 pub(crate) fn key(text: &str) -> RecordKey {

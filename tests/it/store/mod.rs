@@ -31,6 +31,7 @@ macro_rules! contract {
     };
 }
 
+mod conversations;
 mod derivations;
 mod identity;
 mod inbox;

@@ -75,7 +75,7 @@ async fn every_statement_is_prepared_on_sqlite() {
 
 /// Tables that grow with the customers, whose rows no statement of a page, a webhook, a derivation or a chat may
 /// look for by walking them.
-const LARGE: [&str; 11] = [
+const LARGE: [&str; 16] = [
     "companies",
     "company_keys",
     "company_links",
@@ -87,6 +87,11 @@ const LARGE: [&str; 11] = [
     "field_changes",
     "end_users",
     "deliveries",
+    "conversations",
+    "messages",
+    "tickets",
+    "user_events",
+    "activity_days",
 ];
 /// Statements that walk an organisation's or a connection's rows, as they are meant to: counts, what goes with a
 /// connection, and whether anything is dirty at all.

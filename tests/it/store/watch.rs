@@ -1,7 +1,6 @@
 //! Endpoints, audits, and deliveries as people look for them.
 
 use halo_sync::domain::OrgId;
-use halo_sync::domain::jobs::NewJob;
 use halo_sync::domain::watch::{Audit, EndpointFault, WebhookEndpoint};
 use halo_sync::store::Store;
 use halo_sync::store::inbox::{DeliveryFilter, NewDelivery};
@@ -74,19 +73,6 @@ fn delivery(event: &str, kind: &str, us: i64) -> NewDelivery {
         kind: kind.to_owned(),
         body: event.as_bytes().to_vec(),
         received_at: at(us),
-    }
-}
-
-fn job() -> NewJob {
-    NewJob {
-        kind: "webhooks.process",
-        org_id: org(),
-        connection_id: Some(con()),
-        dedupe_key: Some("inbox:con_1".into()),
-        args: json!({}),
-        run_at: at(0),
-        priority: 0,
-        max_attempts: 3,
     }
 }
 

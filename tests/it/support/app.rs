@@ -1,6 +1,7 @@
 //! The program as a process runs it, on a database of its own: real store, real queue, real router, and a
 //! sandbox Stripe on the loopback. Time stands still until the test moves it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -427,6 +428,34 @@ impl App {
             }
         };
         rows.sort_unstable();
+        rows
+    }
+
+    /// Every row of an organisation as text, but for its keys (which note when they were used), in every table that
+    /// names one.
+    pub async fn rows_of(&self, org: &str) -> BTreeSet<String> {
+        let tables: Vec<String> = match &self.place {
+            Place::Sqlite(folder) => {
+                let url = format!("sqlite://{}?mode=ro", folder.path().join("halo.db").display());
+                let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                let sql = "SELECT t.name FROM sqlite_master t, pragma_table_info(t.name) c
+                           WHERE t.type = 'table' AND c.name = 'org_id'";
+                sqlx::query_scalar(sql).fetch_all(&mut database).await.unwrap()
+            }
+            Place::Postgres(database) => {
+                let mut database = sqlx::PgConnection::connect(&database.url).await.unwrap();
+                let sql = "SELECT table_name::text FROM information_schema.columns
+                           WHERE table_schema = 'public' AND column_name = 'org_id'";
+                sqlx::query_scalar(sql).fetch_all(&mut database).await.unwrap()
+            }
+        };
+        let named = [format!("'{org}'"), format!("\"{org}\"")];
+        let mut rows = BTreeSet::new();
+        for table in tables.into_iter().filter(|table| table != "api_keys") {
+            let of_table = self.dump(&table).await.into_iter();
+            let own = of_table.filter(|row| named.iter().any(|org| row.contains(org)));
+            rows.extend(own.map(|row| format!("{table}: {row}")));
+        }
         rows
     }
 

@@ -307,10 +307,7 @@ impl Budget {
     }
 
     fn with(budget: RateBudget, mode: Mode, fed: bool) -> Self {
-        let rate = match mode {
-            Mode::Live => budget.live_per_second,
-            Mode::Test => budget.test_per_second,
-        };
+        let rate = budget.per_second(mode);
         let now = Instant::now();
         #[expect(clippy::cast_precision_loss, reason = "a count of calls in flight is small")]
         let concurrency = budget.concurrency.max(1) as f64;

@@ -1,0 +1,114 @@
+//! What a chat reads: a user and its company, and what tells that view from another.
+
+use sqlx::FromRow;
+
+use super::Conn;
+use super::rows::{CompanyRow, UserRow};
+use crate::domain::OrgId;
+use crate::store::Result;
+use crate::store::conversations::{ChatView, ViewStamp};
+use crate::store::convert::clean;
+use crate::store::identity::{Lookup, StoredView};
+
+statements! {
+    STAMP = "SELECT u.id AS user_id, u.version AS user_version, k.id AS company_id, k.version AS company_version
+        FROM (SELECT 1 AS one) o
+        LEFT JOIN end_users u ON u.org_id = $1
+            AND u.id = COALESCE($2, (SELECT x.id FROM end_users x WHERE x.org_id = $1 AND x.external_id = $3))
+        LEFT JOIN companies k ON k.org_id = $1
+            AND k.id = COALESCE(u.company_id, $4,
+                (SELECT y.id FROM companies y WHERE y.org_id = $1 AND y.external_id = $5))";
+    USER_BY_ID = "SELECT * FROM end_users WHERE org_id = $1 AND id = $2";
+    USER_BY_EXTERNAL = "SELECT * FROM end_users WHERE org_id = $1 AND external_id = $2";
+    COMPANY_BY_ID = "SELECT * FROM companies WHERE org_id = $1 AND id = $2";
+    COMPANY_BY_EXTERNAL = "SELECT * FROM companies WHERE org_id = $1 AND external_id = $2";
+}
+
+#[derive(FromRow)]
+struct StampRow {
+    user_id: Option<String>,
+    user_version: Option<i64>,
+    company_id: Option<String>,
+    company_version: Option<i64>,
+}
+
+/// Our id, or the caller's.
+fn parted(lookup: Option<&Lookup>) -> (Option<String>, Option<String>) {
+    match lookup {
+        None => (None, None),
+        Some(Lookup::Id(id)) => (Some(clean(id)), None),
+        Some(Lookup::External(id)) => (None, Some(clean(id))),
+    }
+}
+
+pub(crate) async fn find_view_stamp(
+    c: &mut Conn,
+    org: &OrgId,
+    user: Option<&Lookup>,
+    company: Option<&Lookup>,
+) -> Result<ViewStamp> {
+    let ((user_id, user_external), (company_id, company_external)) = (parted(user), parted(company));
+    let row: StampRow = sqlx::query_as(STAMP)
+        .bind(&org.0)
+        .bind(user_id)
+        .bind(user_external)
+        .bind(company_id)
+        .bind(company_external)
+        .fetch_one(c)
+        .await?;
+    Ok(ViewStamp {
+        user: row.user_id.zip(row.user_version),
+        company: row.company_id.zip(row.company_version),
+    })
+}
+
+pub(crate) async fn load_chat_view(
+    c: &mut Conn,
+    org: &OrgId,
+    user: Option<&Lookup>,
+    company: Option<&Lookup>,
+) -> Result<ChatView> {
+    let row: Option<UserRow> = match user {
+        None => None,
+        Some(lookup) => {
+            let (sql, text) = match lookup {
+                Lookup::Id(id) => (USER_BY_ID, id),
+                Lookup::External(id) => (USER_BY_EXTERNAL, id),
+            };
+            sqlx::query_as(sql).bind(&org.0).bind(clean(text)).fetch_optional(&mut *c).await?
+        }
+    };
+    let mut stamp = ViewStamp::default();
+    let user = match row {
+        None => None,
+        Some(row) => {
+            let version = row.version;
+            let user = row.read()?;
+            stamp.user = Some((user.id.0.clone(), version));
+            Some(user)
+        }
+    };
+    let linked = user.as_ref().and_then(|user| user.company_id.as_ref());
+    let lookup = match (linked, company) {
+        (Some(id), _) => Some((COMPANY_BY_ID, &id.0)),
+        (None, Some(Lookup::Id(id))) => Some((COMPANY_BY_ID, id)),
+        (None, Some(Lookup::External(id))) => Some((COMPANY_BY_EXTERNAL, id)),
+        (None, None) => None,
+    };
+    let row: Option<CompanyRow> = match lookup {
+        None => None,
+        Some((sql, text)) => {
+            sqlx::query_as(sql).bind(&org.0).bind(clean(text)).fetch_optional(&mut *c).await?
+        }
+    };
+    let company = match row {
+        None => None,
+        Some(row) => {
+            let version = row.version;
+            let company = row.read()?;
+            stamp.company = Some((company.id.0.clone(), version));
+            Some(company)
+        }
+    };
+    Ok(ChatView { view: StoredView { user, company }, stamp })
+}
