@@ -24,6 +24,7 @@ use halo_sync::domain::companies::TraitPatch;
 use halo_sync::domain::connections::KeyClass;
 use halo_sync::http::ApiError;
 use halo_sync::http::sdk::{self, PromptSettings, Sdk, auth::Keys};
+use halo_sync::product::Product;
 use halo_sync::service::{Request, Services};
 use halo_sync::store::identity::{Lookup, WriteSource};
 use halo_sync::telemetry::{self, Metrics};
@@ -102,6 +103,7 @@ async fn serve(file: &str) {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
+        product: Product::new(services.store.clone(), services.clock.clone(), None),
         prompt: Arc::new(PromptSettings::default()),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");

@@ -3,8 +3,8 @@
 use super::cli::Command;
 use super::{
     App, CommandError, ExitCode, audit, backup, companies, completions, config, connect, connections,
-    connectors, derive, doctor, jobs, keys, mcp, migrate, openapi, orgs, render, restore, runs, serve, sync,
-    version, webhooks, worker,
+    connectors, derive, doctor, jobs, keys, mcp, migrate, openapi, orgs, render, restore, runs, sdk, serve,
+    sync, version, webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -13,6 +13,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
     match command {
         Command::Connectors(args) => connectors::run(app, &args)?,
         Command::Config(args) => config::run(app, &args)?,
+        Command::Sdk(args) => sdk::run(app, args)?,
         Command::Completions(args) => completions::run(app, &args)?,
         Command::Openapi => openapi::run(app)?,
         Command::Version => version::run(app)?,

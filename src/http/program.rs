@@ -11,7 +11,8 @@ use super::openapi::{self, Access, Operation, Routes};
 use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base_for_pages, mcp};
+use super::{Limits, base_for_pages, browser, mcp};
+use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -47,6 +48,7 @@ pub fn program(program: Program) -> Router {
             Keys::new(services.store.clone(), services.providers.clone(), clock.clone())
                 .limited(limits.quotas, limits.proxies.clone()),
         ),
+        product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref()),
         prompt: Arc::new(prompt),
     };
     let webhooks = Webhooks {
@@ -56,12 +58,29 @@ pub fn program(program: Program) -> Router {
         tolerance: signature_tolerance,
     };
     let probes = Probes { probe: probe(services.store, clock.clone()), metrics };
-    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes } = surface();
-    let routes =
-        of_webhooks.with_state(webhooks).merge(of_sdk.with_state(sdk)).merge(of_probes.with_state(probes));
+    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes, files } = surface();
+    let routes = of_webhooks
+        .with_state(webhooks)
+        .merge(of_sdk.with_state(sdk))
+        .merge(of_probes.with_state(probes))
+        .merge(files);
     let pages = pages(routes.operations());
     base_for_pages(openapi::serve(routes).into_router(), pages, limits, clock)
 }
+
+/// What pages may call and no document describes yet.
+const UNDESCRIBED_PAGES: [&str; 10] = [
+    "/api/sdk/users/identify",
+    "/api/sdk/users/update",
+    "/api/sdk/companies/identify",
+    "/api/sdk/context/set",
+    "/api/sdk/context/clear",
+    "/api/sdk/events",
+    "/api/sdk/conversations",
+    "/api/sdk/tickets/create",
+    "/api/sdk/chat",
+    "/api/sdk/chat/stream",
+];
 
 /// What pages may call: the SDK's operations that take a publishable key, or none.
 fn pages(operations: &[Operation]) -> Pages {
@@ -69,7 +88,10 @@ fn pages(operations: &[Operation]) -> Pages {
         operation.path().starts_with("/api/sdk/")
             && matches!(operation.callers(), Access::AnyKey | Access::Anybody)
     };
-    operations.iter().filter(open).map(|operation| (operation.path(), operation.method().clone())).collect()
+    let described = operations.iter().filter(open);
+    let described = described.map(|operation| (operation.path(), operation.method().clone()));
+    let posts = UNDESCRIBED_PAGES.map(|path| (path, http::Method::POST));
+    described.chain(posts).chain([("/api/sdk/config", http::Method::GET)]).collect()
 }
 
 /// Every route, by what its handlers stand on.
@@ -77,6 +99,7 @@ struct Surface {
     webhooks: Routes<Webhooks>,
     sdk: Routes<Sdk>,
     probes: Routes<Probes>,
+    files: Routes,
 }
 
 fn surface() -> Surface {
@@ -84,20 +107,21 @@ fn surface() -> Surface {
         webhooks: webhooks::routes(),
         sdk: sdk::routes().merge(mcp::routes()),
         probes: probes::routes(),
+        files: browser::routes(),
     }
 }
 
 /// Every operation of the program: what its document describes.
 pub fn operations() -> Vec<Operation> {
-    let Surface { webhooks, sdk, probes } = surface();
-    let lists = [webhooks.operations(), sdk.operations(), probes.operations()];
+    let Surface { webhooks, sdk, probes, files } = surface();
+    let lists = [webhooks.operations(), sdk.operations(), probes.operations(), files.operations()];
     lists.into_iter().flatten().cloned().chain(openapi::operations()).collect()
 }
 
 /// Paths that the program serves and no OpenAPI document can describe, each with the reason.
 pub fn undescribed() -> Vec<(&'static str, &'static str)> {
-    let Surface { webhooks, sdk, probes } = surface();
-    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths()].concat()
+    let Surface { webhooks, sdk, probes, files } = surface();
+    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths(), files.plain_paths()].concat()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

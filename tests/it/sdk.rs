@@ -1,5 +1,11 @@
-//! The SDK API and what is around it, over the real router.
+//! The SDK API and what is around it, over the real router, on both engines.
 
+mod companies;
+mod context;
+mod deletion;
+mod kit;
 mod matrix;
 mod openapi;
+mod openapi;
 mod trust;
+mod users;

@@ -32,7 +32,7 @@ const REMEMBERED_AT_ONCE: usize = 10_000;
 /// How long a key's use is not noted again.
 const NOTED: Duration = Duration::from_secs(60);
 /// When to come again after a trouble of ours.
-const RETRY_SECONDS: u64 = 5;
+pub(super) const RETRY_SECONDS: u64 = 5;
 /// Longer texts are no key of ours.
 const LONGEST_KEY: usize = 200;
 

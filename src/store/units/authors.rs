@@ -108,7 +108,7 @@ pub(crate) async fn make_user(
         created_at: at,
         updated_at: at,
     };
-    rows::write_user(c, org, &user).await.map_err(raced)?;
+    rows::write_users(c, org, &[&user]).await.map_err(raced)?;
     Ok(user)
 }
 

@@ -431,27 +431,33 @@ impl App {
         rows
     }
 
-    /// Every row of an organisation as text, but for its keys (which note when they were used), in every table that
-    /// names one.
-    pub async fn rows_of(&self, org: &str) -> BTreeSet<String> {
-        let tables: Vec<String> = match &self.place {
+    /// The tables that hold anything of the program's.
+    pub async fn tables(&self) -> Vec<String> {
+        match &self.place {
             Place::Sqlite(folder) => {
                 let url = format!("sqlite://{}?mode=ro", folder.path().join("halo.db").display());
                 let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
-                let sql = "SELECT t.name FROM sqlite_master t, pragma_table_info(t.name) c
-                           WHERE t.type = 'table' AND c.name = 'org_id'";
+                let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
                 sqlx::query_scalar(sql).fetch_all(&mut database).await.unwrap()
             }
             Place::Postgres(database) => {
                 let mut database = sqlx::PgConnection::connect(&database.url).await.unwrap();
-                let sql = "SELECT table_name::text FROM information_schema.columns
-                           WHERE table_schema = 'public' AND column_name = 'org_id'";
+                let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";
                 sqlx::query_scalar(sql).fetch_all(&mut database).await.unwrap()
             }
-        };
+        }
+    }
+
+    /// Runs a statement past the store, as its owner.
+    pub async fn run_sql(&self, sql: &'static str) {
+        self.alter(sql, sql).await;
+    }
+
+    /// Every row of an organisation as text, but for its keys, which note when they were used.
+    pub async fn rows_of(&self, org: &str) -> BTreeSet<String> {
         let named = [format!("'{org}'"), format!("\"{org}\"")];
         let mut rows = BTreeSet::new();
-        for table in tables.into_iter().filter(|table| table != "api_keys") {
+        for table in self.tables().await.into_iter().filter(|table| table != "api_keys") {
             let of_table = self.dump(&table).await.into_iter();
             let own = of_table.filter(|row| named.iter().any(|org| row.contains(org)));
             rows.extend(own.map(|row| format!("{table}: {row}")));
