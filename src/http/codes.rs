@@ -26,7 +26,13 @@ pub const CODES: &[ErrorCode] = &[
     ),
     code(400, "body_cut", "The body ended early. Send the request again."),
     code(400, "invalid_body", "The body is JSON, but not of the expected shape; the member is named."),
+    code(
+        400,
+        "invalid_field",
+        "A member is not what it may be; `errors` names each with what to send instead.",
+    ),
     code(400, "invalid_json", "The body is not JSON; line and column are named."),
+    code(400, "invalid_record", "The record cannot be stored like this; the text says why."),
     code(
         400,
         "key_in_url",
@@ -34,6 +40,12 @@ pub const CODES: &[ErrorCode] = &[
     ),
     code(400, "malformed", "The delivery's body is not what the provider sends."),
     code(400, "malformed_head", "The request's head is not well formed."),
+    code(400, "missing_field", "A member that is required is missing; it is named."),
+    code(
+        400,
+        "reserved_keys",
+        "Traits that the server sets were sent; `reserved_keys` names each, `errors` says what to send instead.",
+    ),
     code(400, "signature_refused", "The delivery's signature is not right."),
     code(400, "too_large", "A member is larger than it may be; member, size and limit are named."),
     code(401, "unauthorized", "No key was sent, or none that is valid."),
@@ -65,6 +77,11 @@ pub const CODES: &[ErrorCode] = &[
     code(405, "method_not_allowed", "The path does not take this method; `Allow` lists those that it takes."),
     code(408, "body_timeout", "The body did not arrive in time."),
     code(413, "body_too_large", "The body has more bytes than the operation takes (`max_bytes`)."),
+    code(
+        413,
+        "payload_too_large",
+        "A record, or the number of records, is larger than it may be; size and limit are named.",
+    ),
     code(415, "encoded_body", "The body is compressed. Send it as it is, without `Content-Encoding`."),
     code(
         429,

@@ -68,30 +68,13 @@ pub fn program(program: Program) -> Router {
     base_for_pages(openapi::serve(routes).into_router(), pages, limits, clock)
 }
 
-/// What pages may call and no document describes yet.
-const UNDESCRIBED_PAGES: [&str; 10] = [
-    "/api/sdk/users/identify",
-    "/api/sdk/users/update",
-    "/api/sdk/companies/identify",
-    "/api/sdk/context/set",
-    "/api/sdk/context/clear",
-    "/api/sdk/events",
-    "/api/sdk/conversations",
-    "/api/sdk/tickets/create",
-    "/api/sdk/chat",
-    "/api/sdk/chat/stream",
-];
-
 /// What pages may call: the SDK's operations that take a publishable key, or none.
 fn pages(operations: &[Operation]) -> Pages {
     let open = |operation: &&Operation| {
         operation.path().starts_with("/api/sdk/")
             && matches!(operation.callers(), Access::AnyKey | Access::Anybody)
     };
-    let described = operations.iter().filter(open);
-    let described = described.map(|operation| (operation.path(), operation.method().clone()));
-    let posts = UNDESCRIBED_PAGES.map(|path| (path, http::Method::POST));
-    described.chain(posts).chain([("/api/sdk/config", http::Method::GET)]).collect()
+    operations.iter().filter(open).map(|operation| (operation.path(), operation.method().clone())).collect()
 }
 
 /// Every route, by what its handlers stand on.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use connector_sdk::{Clock, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -27,7 +28,7 @@ use crate::domain::{ContextEntry, OrgId, Rank, UserId, keys};
 use crate::store::Store;
 use crate::store::identity::Lookup;
 use crate::store::product::{
-    Change, Clear, Erased, Layer, Outcome, ProductWrite, RecordPart, UserPart, Written,
+    Change, Clear, Erased, Layer, Outcome, ProductWrite, RecordPart, Sighting, UserPart, Written,
 };
 use crate::store::traits::{Kind, company_kind, from_map, user_kind};
 
@@ -43,6 +44,8 @@ pub struct Author {
     pub rank: Rank,
     /// What a verified token says about the user, of rank server.
     pub claims: Map<String, Value>,
+    /// Whether a token proved who speaks.
+    pub verified: bool,
     /// Who writes, as it is stored: `sdk`, `import`.
     pub source: &'static str,
 }
@@ -50,7 +53,7 @@ pub struct Author {
 impl Author {
     /// A backend of the customer's.
     pub fn server() -> Self {
-        Self { rank: Rank::Server, claims: Map::new(), source: "sdk" }
+        Self { rank: Rank::Server, claims: Map::new(), verified: false, source: "sdk" }
     }
 
     /// A browser.
@@ -65,7 +68,7 @@ impl Author {
 
     /// Whether a token proved who speaks, or a backend does.
     fn is_trusted(&self) -> bool {
-        self.rank != Rank::Claimed || !self.claims.is_empty()
+        self.rank != Rank::Claimed || self.verified
     }
 }
 
@@ -107,7 +110,7 @@ pub enum Whose {
 }
 
 /// What became of one record of many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It was not known.
@@ -418,7 +421,12 @@ impl Product {
         match whose {
             Whose::User(id) => {
                 checks::id("user_id", id)?;
-                user = Some(UserPart { record: part(id), seen: false, adopt: None, session: None });
+                user = Some(UserPart {
+                    record: part(id),
+                    sighting: Sighting::Elsewhere,
+                    adopt: None,
+                    session: None,
+                });
             }
             Whose::Company(id) => {
                 checks::id("company_id", id)?;
@@ -508,6 +516,7 @@ impl Product {
         if let Some(session) = &user.session_id {
             checks::id("session_id", session)?;
         }
+        let proven = if author.is_trusted() { Rank::Server } else { Rank::Claimed };
         let mut layers = Vec::new();
         let mut claims = author.claims.clone();
         let claimed_company = claims.remove("company_id");
@@ -554,9 +563,12 @@ impl Product {
                     create,
                     ..RecordPart::named(Lookup::External(user.user_id.clone()))
                 },
-                seen: presence == Presence::Here,
+                sighting: match presence {
+                    Presence::Here => Sighting::Identified,
+                    Presence::Elsewhere { .. } => Sighting::Elsewhere,
+                },
                 adopt,
-                session: user.session_id.clone(),
+                session: user.session_id.clone().map(|session| (session, proven)),
             }),
             company,
             link,
@@ -584,7 +596,7 @@ impl Product {
             let sure = said == Some(company.company_id.as_str());
             link = Some(if sure { Rank::Server } else { author.rank });
             let record = RecordPart::named(Lookup::External(id.clone()));
-            user = Some(UserPart { record, seen: false, adopt: None, session: None });
+            user = Some(UserPart { record, sighting: Sighting::Elsewhere, adopt: None, session: None });
         }
         let layers = vec![Layer { rank: author.rank, patch }];
         let lookup = Lookup::External(company.company_id.clone());

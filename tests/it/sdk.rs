@@ -6,6 +6,5 @@ mod deletion;
 mod kit;
 mod matrix;
 mod openapi;
-mod openapi;
 mod trust;
 mod users;

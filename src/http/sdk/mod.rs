@@ -16,8 +16,6 @@ mod users;
 
 use std::sync::Arc;
 
-use axum::routing::{delete, get, post};
-
 use crate::context::AttributeInfo;
 use crate::http::openapi::Routes;
 use crate::product::{Author, Product};
@@ -51,22 +49,16 @@ pub struct PromptSettings {
 
 /// In whose voice a body's values are written.
 fn author(voice: Voice) -> Author {
-    Author { rank: voice.rank, claims: voice.claims, ..Author::server() }
+    Author { rank: voice.rank, claims: voice.claims, verified: voice.verified, ..Author::server() }
 }
 
 /// The routes.
 pub fn routes() -> Routes<Sdk> {
     Routes::new()
         .add(chat_context::operation(), chat_context::handle)
-        .plain("/api/sdk/users/identify", post(users::identify), "TODO")
-        .plain("/api/sdk/users/update", post(users::update), "TODO")
-        .plain("/api/sdk/users/delete", post(deletion::named_user), "TODO")
-        .plain("/api/sdk/users/{user_id}", delete(deletion::user), "TODO")
-        .plain("/api/sdk/companies/identify", post(companies::identify), "TODO")
-        .plain("/api/sdk/companies/update", post(companies::update), "TODO")
-        .plain("/api/sdk/companies/delete", post(deletion::named_company), "TODO")
-        .plain("/api/sdk/companies/{company_id}", delete(deletion::company), "TODO")
-        .plain("/api/sdk/context/set", post(context::set), "TODO")
-        .plain("/api/sdk/context/clear", post(context::clear), "TODO")
-        .plain("/api/sdk/config", get(config::show), "TODO")
+        .merge(users::routes())
+        .merge(companies::routes())
+        .merge(context::routes())
+        .merge(deletion::routes())
+        .add(config::operation(), config::show)
 }

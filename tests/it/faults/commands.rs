@@ -262,7 +262,8 @@ async fn commands_work_beside_serve_and_secrets_are_nowhere() {
         assert_eq!(trace(&[secret], &answer.bytes().await.unwrap()), None);
     }
     let token = json!({"user_id": "u", "user_token": ours[1]});
-    let answer = http.post(format!("{}/api/sdk/users/identify", serving.base)).bearer_auth(&ours[0]).json(&token);
+    let answer =
+        http.post(format!("{}/api/sdk/users/identify", serving.base)).bearer_auth(&ours[0]).json(&token);
     let answer = answer.send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 403, "a secret is no token");
     assert_eq!(trace(&[&ours[1]], &answer.bytes().await.unwrap()), None);

@@ -19,6 +19,7 @@ use halo_sync::http::sdk::auth::Keys;
 use halo_sync::http::sdk::rates::{Quota, Quotas};
 use halo_sync::http::sdk::{Anybody, Caller, PromptSettings, Sdk};
 use halo_sync::http::{ApiError, Limits, base_for_pages, server};
+use halo_sync::product::Product;
 use halo_sync::service::{KeyBounds, OrgChange, Request as Ask};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::header::HeaderMap;
@@ -117,6 +118,7 @@ impl Door {
         let sdk = Sdk {
             store: services.store.clone(),
             keys: Arc::new(keys.limited(quotas, proxies)),
+            product: Product::new(services.store.clone(), services.clock.clone(), None),
             prompt: Arc::new(PromptSettings::default()),
         };
         let hall = Hall { sdk, read: Arc::default() };
