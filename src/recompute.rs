@@ -383,9 +383,9 @@ pub async fn mark_if_settings_changed(
                 }
             }
         }
-        let mut members = stored.as_object().cloned().unwrap_or_default();
-        members.insert(MEMBER.to_owned(), hash.clone());
-        store.put_org(&org, "", &Value::Object(members), clock.now()).await?;
+        // Its other members are others' to write, perhaps just now.
+        let member = serde_json::Map::from_iter([(MEMBER.to_owned(), hash.clone())]);
+        store.patch_org(&org, None, &member, clock.now()).await?;
     }
     Ok(changed)
 }

@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use super::output::ColorChoice;
 use super::{
     attributes, audit, backup, companies, completions, config, connect, connections, connectors, contacts,
-    derive, doctor, jobs, keys, mcp, migrate, render, restore, runs, sdk, serve, sync, webhooks, worker,
+    derive, doctor, jobs, keys, mcp, migrate, orgs, render, restore, runs, sdk, serve, sync, webhooks,
+    worker,
 };
 use crate::config::Flag;
 
@@ -129,10 +130,14 @@ pub enum Command {
     ///
     /// Without a subcommand: the list. What a running process saw in the last three seconds may be missing.
     Attributes(attributes::Args),
-    /// API keys
+    /// API keys, and the secret that proves who a user is
     ///
     /// Without a subcommand: the list.
     Keys(keys::Args),
+    /// Organisations
+    ///
+    /// Without a subcommand: the list. Every other command acts for one of them: see --org.
+    Orgs(orgs::Args),
     /// The browser SDK
     Sdk(sdk::Args),
     /// Serve what is known of customers to an agent on this machine, over MCP on stdin and stdout
@@ -268,6 +273,13 @@ mod tests {
             "halo-sync jobs retry",
             "halo-sync jobs retry job_1 --failed",
             "halo-sync keys create --name x",
+            "halo-sync keys rotate key_1 --now --overlap 24h",
+            "halo-sync keys rotate",
+            "halo-sync keys identity rotate --now --overlap 1h",
+            "halo-sync orgs create",
+            "halo-sync orgs set org_a",
+            "halo-sync orgs set org_a --origin https://a.example --any-origin",
+            "halo-sync orgs rm",
             "halo-sync serve --demo --no-worker",
             "halo-sync version -v -q",
             "halo-sync webhooks replay",
@@ -298,6 +310,16 @@ mod tests {
             "halo-sync jobs retry --failed",
             "halo-sync companies link cus_1 acme --connection stripe",
             "halo-sync migrate",
+            "halo-sync keys create --class publishable --name web --origin https://app.acme.com --origin https://*.acme.com --expires 90d",
+            "halo-sync keys rotate key_1 --overlap 2h",
+            "halo-sync keys identity",
+            "halo-sync keys identity create --org org_a",
+            "halo-sync keys identity rotate --now",
+            "halo-sync orgs",
+            "halo-sync orgs create --name Acme",
+            "halo-sync orgs create org_acme --name Acme",
+            "halo-sync orgs set org_acme --identity-verification on --origin https://app.acme.com",
+            "halo-sync orgs rm org_acme --confirm org_acme",
             "halo-sync webhooks",
             "halo-sync webhooks list --type invoice.* --state failed --company acme --since 7d --until 2026-11-22",
             "halo-sync webhooks replay evt_1 dlv_2 --detach",

@@ -13,16 +13,18 @@ use serde_json::Value;
 
 use super::{App, CommandError, ExitCode};
 use crate::attributes::Attributes;
-use crate::config::{Config, DatabaseTarget, Loaded, SecretKeySource};
+use crate::config::{Config, DatabaseTarget, Loaded, OnOff, OrgEntry, SecretKeySource};
 use crate::derive;
 use crate::domain::OrgId;
 use crate::domain::connections::ConnectionStatus;
+use crate::domain::orgs::Switch;
+use crate::domain::origin::OriginError;
 use crate::domain::runs::{RunKind, SyncRun};
 use crate::http::control;
 use crate::http::sdk::PromptSettings;
 use crate::jobs::RuntimeHandle;
 use crate::recompute;
-use crate::service::{AuditPlan, Request, ScheduleTemplate, Services};
+use crate::service::{AuditPlan, OrgChange, Request, ScheduleTemplate, Services};
 use crate::store::{self, JobsSignal, OpenMode, Store, StoreConfig, StoreError, Target};
 use crate::sync::credentials::Keyring;
 use crate::sync::providers::Providers;
@@ -65,6 +67,20 @@ impl Host {
     /// # Errors
     /// The settings', the store's, the key file's.
     pub(super) async fn open(app: &App, loaded: Loaded, access: Access) -> Result<Self, CommandError> {
+        let host = Self::open_for_any_org(app, loaded, access).await?;
+        host.services.need_org(&host.org).await?;
+        Ok(host)
+    }
+
+    /// As [`Self::open`], whether or not there is the organisation to act for.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn open_for_any_org(
+        app: &App,
+        loaded: Loaded,
+        access: Access,
+    ) -> Result<Self, CommandError> {
         let config = &loaded.config;
         let derive = Arc::new(derive_settings(config)?);
         let target = target(&loaded)?;
@@ -94,6 +110,9 @@ impl Host {
         let signal = store.jobs_signal();
         let services = services(app, &loaded, store)?;
         let org = app.org(&loaded.config);
+        if writes {
+            services.ensure_orgs(&listed_orgs(&loaded.config)?).await?;
+        }
         Ok(Self { services, loaded, org, signal, writes, derive })
     }
 
@@ -238,6 +257,26 @@ pub(super) fn derive_settings(config: &Config) -> Result<derive::Settings, Comma
         .map_err(|e| wrong(format!("derive.{}: {}", e.path(), e.inner())))?;
     settings.check().map_err(|e| wrong(format!("derive.{e}")))?;
     Ok(settings)
+}
+
+/// The organisations that the settings name (`[[orgs.list]]`), with what they say of each.
+fn listed_orgs(config: &Config) -> Result<Vec<(OrgId, OrgChange)>, CommandError> {
+    let entry = |entry: &OrgEntry| {
+        let origins = entry.origins.as_ref().map(|list| list.iter().map(|text| text.parse()).collect());
+        let change = OrgChange {
+            name: entry.name.clone(),
+            identity_verification: entry.identity_verification.map(|switch| match switch {
+                OnOff::On => Switch::On,
+                OnOff::Off => Switch::Off,
+            }),
+            origins: origins.transpose().map_err(|e: OriginError| {
+                CommandError::new(ExitCode::Config, "config_invalid", "the settings cannot be used")
+                    .why(format!("orgs.list: {e}"))
+            })?,
+        };
+        Ok((OrgId::from(entry.id.as_str()), change))
+    };
+    config.orgs.list.iter().map(entry).collect()
 }
 
 /// The key that seals secrets.

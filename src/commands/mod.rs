@@ -30,6 +30,7 @@ pub mod keys;
 pub mod mcp;
 pub mod migrate;
 pub mod openapi;
+pub mod orgs;
 mod output;
 mod progress;
 mod rejects;

@@ -14,6 +14,7 @@ use super::host::{Host, target};
 use super::{App, CommandError, ExitCode};
 use crate::backups::Clockwork;
 use crate::http::control::ControlListener;
+use crate::http::sdk::rates::Quotas;
 use crate::http::{self, Limits, Program};
 use crate::jobs::RuntimeHandle;
 use crate::store::Target;
@@ -53,7 +54,7 @@ impl Running {
             false => None,
         };
         copy_by_the_clock(app, &host, &stop)?;
-        let limits = Limits::from(&config.server);
+        let limits = Limits { quotas: Quotas::from(&config.limits), ..Limits::from(&config.server) };
         let public = config.server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
         let router = http::program(Program {
             services: host.services.clone(),

@@ -13,6 +13,14 @@ pub enum When {
 }
 
 impl When {
+    /// The instant that is meant when the span lies ahead.
+    pub fn instant_ahead(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(span) => now.checked_add_signed(span).unwrap_or(Timestamp::MAX_UTC),
+        }
+    }
+
     /// The instant that is meant.
     pub fn instant(self, now: Timestamp) -> Timestamp {
         match self {
@@ -47,12 +55,37 @@ pub(super) fn when(text: &str) -> Result<When, String> {
     ago.map(When::Ago).ok_or_else(|| EXPECTED.to_owned())
 }
 
+/// Reads `90s`, `30m`, `24h`, `7d`, `2w` as a length of time, in seconds.
+pub(super) fn span(text: &str) -> Result<u64, String> {
+    match when(text) {
+        Ok(When::Ago(span)) => u64::try_from(span.num_seconds()).map_err(|_| EXPECTED_SPAN.to_owned()),
+        _ => Err(EXPECTED_SPAN.to_owned()),
+    }
+}
+
+/// Reads an instant, or a length of time from now on.
+pub(super) fn until(text: &str) -> Result<When, String> {
+    when(text).map_err(|_| {
+        "expected an instant (2027-01-31, 2027-01-31T10:00:00Z) or for how long (24h, 90d)".to_owned()
+    })
+}
+
+const EXPECTED_SPAN: &str = "expected a length of time (30m, 24h, 7d)";
 const EXPECTED: &str =
     "expected an instant (2026-11-22T10:00:00Z, 2026-11-22) or how long ago (30m, 24h, 7d)";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_are_seconds_and_can_lie_ahead() {
+        let now = DateTime::parse_from_rfc3339("2026-11-22T12:00:00Z").unwrap().with_timezone(&Utc);
+        assert_eq!((span("24h"), span("90s"), span("0s")), (Ok(86_400), Ok(90), Ok(0)));
+        assert!(span("2026-11-22").is_err() && span("soon").is_err());
+        assert_eq!(until("2d").unwrap().instant_ahead(now).to_rfc3339(), "2026-11-24T12:00:00+00:00");
+        assert_eq!(until("2027-01-31").unwrap().instant_ahead(now).to_rfc3339(), "2027-01-31T00:00:00+00:00");
+    }
 
     #[test]
     fn instants_and_spans_are_read() {

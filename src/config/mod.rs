@@ -11,6 +11,7 @@ mod data;
 mod database;
 mod error;
 mod layers;
+mod limits;
 mod log;
 mod orgs;
 mod prompt;
@@ -33,8 +34,9 @@ pub use data::Data;
 pub use database::{Database, DatabaseTarget};
 pub use error::{ConfigError, Problem};
 pub use layers::{ENV_PREFIX, FILE_NAME, FileChoice, Flag, Origin, Sources};
+pub use limits::Limits;
 pub use log::{Log, LogFormat};
-pub use orgs::Orgs;
+pub use orgs::{OnOff, OrgEntry, Orgs};
 pub use prompt::Prompt;
 pub use secret::Secret;
 pub use security::{SecretKeySource, Security};
@@ -68,6 +70,8 @@ pub struct Config {
     pub sync: Sync,
     /// Copies of the embedded database by the clock.
     pub backup: Backup,
+    /// How often the SDK API may be called.
+    pub limits: Limits,
     /// Organisations.
     pub orgs: Orgs,
     /// The text that the chat's prompt gets.
@@ -162,6 +166,7 @@ impl Loaded {
         self.config.webhooks.check(&mut found);
         self.config.sync.check(&mut found);
         self.config.backup.check(&mut found);
+        self.config.limits.check(&mut found);
         self.config.orgs.check(&mut found);
         found.problems
     }

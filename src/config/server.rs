@@ -1,5 +1,6 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub struct Server {
     pub allow_remote: bool,
     /// How the world reaches this server (`https://halo.example.com`), for the webhook addresses shown.
     pub public_url: Option<String>,
+    /// Proxies whose `X-Forwarded-For` is believed: addresses or networks (`10.0.0.0/8`).
+    pub trusted_proxies: Vec<String>,
     /// Largest request body, bytes.
     pub max_body_bytes: usize,
     /// Time that a client has for the request's head, and that an idle connection is kept.
@@ -36,6 +39,7 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
             allow_remote: false,
             public_url: None,
+            trusted_proxies: Vec::new(),
             max_body_bytes: 1024 * 1024,
             header_timeout_seconds: 10,
             body_timeout_seconds: 20,
@@ -47,6 +51,11 @@ impl Default for Server {
 }
 
 impl Server {
+    /// The networks of the trusted proxies.
+    pub fn proxies(&self) -> impl Iterator<Item = IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| network(text))
+    }
+
     pub(super) fn check(&self, found: &mut Findings<'_>) {
         if !self.listen.ip().is_loopback() && !self.allow_remote {
             found.add(
@@ -68,6 +77,9 @@ impl Server {
                 _ => found.add("server.public_url", "is not an http or https address"),
             }
         }
+        for text in self.trusted_proxies.iter().filter(|text| network(text).is_none()) {
+            found.add("server.trusted_proxies", format!("{text:?} is no address or network (10.0.0.0/8)"));
+        }
         found.within("server.max_body_bytes", self.max_body_bytes, 1_024, 64 * 1024 * 1024);
         found.within("server.header_timeout_seconds", self.header_timeout_seconds, 1, 300);
         found.within("server.body_timeout_seconds", self.body_timeout_seconds, 1, 600);
@@ -75,4 +87,9 @@ impl Server {
         found.within("server.max_connections", self.max_connections, 1, 100_000);
         found.within("server.shutdown_seconds", self.shutdown_seconds, 0, 600);
     }
+}
+
+/// A network, or an address that is one of its own.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }

@@ -4,6 +4,7 @@ use connector_sdk::{Mode, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::origin::OriginRule;
 use super::{ConnectionId, KeyId, OrgId, ScheduleId};
 
 /// An authenticated account of one organisation at a provider. Holds no secret.
@@ -101,6 +102,19 @@ pub struct ApiKey {
     pub prefix: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it stopped working.
+    /// When it stopped working, by a person's word.
     pub revoked_at: Option<Timestamp>,
+    /// Web origins that a publishable key is taken from; `None` where the organisation's list counts.
+    pub origins: Option<Vec<OriginRule>>,
+    /// When it stops working by itself: it was made for a time, or another took its place.
+    pub expires_at: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether it works.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
 }

@@ -18,6 +18,7 @@ use http::{Method, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use super::sdk::Sdk;
+use super::sdk::caller::Admitted;
 use super::{ApiError, guard};
 use crate::clock::Clock;
 use crate::store::attributes::{Begun, IdempotentRequest, StoredAnswer};
@@ -60,8 +61,10 @@ pub(super) async fn layer(State(own): State<Idempotency>, request: Request, next
 impl Idempotency {
     async fn once(&self, request: Request, next: Next) -> Result<Response, ApiError> {
         let key = key(&request)?;
-        let api_key = self.sdk.keys.authenticate(request.headers()).await?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let api_key = self.sdk.keys.admit(&parts).await?;
+        // The operation itself does not count the call a second time.
+        parts.extensions.insert(Admitted(api_key.clone()));
         let body = guard::read(body).await?;
         let mut hash = Sha256::new();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());

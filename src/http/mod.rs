@@ -5,6 +5,8 @@
 //! | [`server`] | the accept loop: time-outs, connection limit, graceful stop |
 //! | [`guard`] | what a request's body may be: size, time, no encodings |
 //! | [`observe`] | request ids, the access log, metrics, panics |
+//! | [`edge`] | what browsers ask: preflights, CORS; and keys in addresses |
+//! | [`address`] | whose call it is, where proxies stand between |
 //! | [`error`] | errors, in the form that the path's clients know |
 //! | [`codes`] | the list of their stable names |
 //! | [`openapi`] | what operations say about themselves, the document made of it, `/docs` |
@@ -22,10 +24,12 @@
 //!
 //! A router of operations is wrapped once with [`base`] and served with [`server::serve`].
 
+pub mod address;
 pub mod browser;
 pub mod codes;
 pub mod control;
 pub mod cursor;
+pub mod edge;
 pub mod error;
 pub mod extract;
 pub mod guard;
@@ -55,13 +59,26 @@ pub use server::Limits;
 /// Puts the base around a router: answers for unknown paths and methods, body limits, request ids, the
 /// access log, metrics, and a wall against panics.
 pub fn base(router: Router, limits: Limits, clock: Arc<dyn Clock>) -> Router {
+    observed(answering(router), limits, clock)
+}
+
+/// As [`base`], with what browsers ask about the operations that pages may call.
+pub fn base_for_pages(router: Router, pages: edge::Pages, limits: Limits, clock: Arc<dyn Clock>) -> Router {
+    let gated = answering(router).layer(from_fn_with_state(pages.clone(), edge::gate));
+    observed(gated, limits, clock).layer(from_fn_with_state(pages, edge::edge))
+}
+
+fn answering(router: Router) -> Router {
     router
         .fallback(|| async { ApiError::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             ApiError::new(http::StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
         })
-        .layer(from_fn_with_state(
-            observe::Observer { limits, clock, room: guard::Room::default() },
-            observe::observe,
-        ))
+}
+
+fn observed(router: Router, limits: Limits, clock: Arc<dyn Clock>) -> Router {
+    router.layer(from_fn_with_state(
+        observe::Observer { limits, clock, room: guard::Room::default() },
+        observe::observe,
+    ))
 }

@@ -7,12 +7,13 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use connector_sdk::Clock;
 
+use super::edge::Pages;
 use super::idempotency::{self, Idempotency};
-use super::openapi::{self, Operation, Routes};
+use super::openapi::{self, Access, Operation, Routes};
 use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base, browser, mcp, settings, v1};
+use super::{Limits, base_for_pages, browser, mcp, settings, v1};
 use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
@@ -45,7 +46,10 @@ pub fn program(program: Program) -> Router {
     let inbox = Inbox::new(services.store.clone(), services.providers.clone());
     let sdk = Sdk {
         store: services.store.clone(),
-        keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
+        keys: Arc::new(
+            Keys::new(services.store.clone(), services.providers.clone(), clock.clone())
+                .limited(limits.quotas, limits.proxies.clone()),
+        ),
         product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref())
             .noting(services.attributes.clone()),
         prompt: Arc::new(prompt),
@@ -67,8 +71,19 @@ pub fn program(program: Program) -> Router {
     let idempotent = routes.operations().iter().filter(|operation| operation.is_idempotent());
     let paths = Arc::new(idempotent.map(Operation::path).collect());
     let idempotency = Idempotency { sdk, clock: clock.clone(), paths };
+    let pages = pages(routes.operations());
     let router = openapi::serve(routes).into_router();
-    base(router.layer(from_fn_with_state(idempotency, idempotency::layer)), limits, clock)
+    let router = router.layer(from_fn_with_state(idempotency, idempotency::layer));
+    base_for_pages(router, pages, limits, clock)
+}
+
+/// What pages may call: the SDK's operations that take a publishable key, or none.
+fn pages(operations: &[Operation]) -> Pages {
+    let open = |operation: &&Operation| {
+        operation.path().starts_with("/api/sdk/")
+            && matches!(operation.callers(), Access::AnyKey | Access::Anybody)
+    };
+    operations.iter().filter(open).map(|operation| (operation.path(), operation.method().clone())).collect()
 }
 
 /// Every route, by what its handlers stand on.

@@ -26,8 +26,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::address::Proxies;
 use super::io::{Guarded, HeadFault};
 use super::observe::Unread;
+use super::sdk::rates::Quotas;
 use crate::config;
 use crate::telemetry::metric;
 
@@ -42,7 +44,7 @@ const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// Pause after an accept that failed for want of file descriptors or memory; doubles up to the second.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// What a client may take: bytes, time, connections.
+/// What a client may take: bytes, time, connections, calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest body, bytes.
@@ -57,6 +59,10 @@ pub struct Limits {
     pub max_connections: usize,
     /// For requests in flight, after a stop.
     pub shutdown: Duration,
+    /// How often the SDK API may be called.
+    pub quotas: Quotas,
+    /// Proxies between clients and us.
+    pub proxies: Proxies,
 }
 
 impl From<&config::Server> for Limits {
@@ -68,6 +74,8 @@ impl From<&config::Server> for Limits {
             stall_timeout: Duration::from_secs(server.stall_timeout_seconds),
             max_connections: server.max_connections,
             shutdown: Duration::from_secs(server.shutdown_seconds),
+            quotas: Quotas::default(),
+            proxies: server.proxies().collect(),
         }
     }
 }

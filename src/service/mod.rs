@@ -10,6 +10,7 @@ pub mod deliveries;
 mod failure;
 pub mod identity;
 pub mod keys;
+pub mod orgs;
 
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ use serde_json::{Map, Value};
 
 pub use deliveries::Deliveries;
 pub use failure::{Failure, FailureKind};
+pub use keys::KeyBounds;
+pub use orgs::OrgChange;
 
 use crate::attributes::Attributes;
 use crate::domain::attributes::AttributeName;
@@ -125,6 +128,49 @@ pub enum Request {
         class: KeyClass,
         /// A name for people.
         name: String,
+    },
+    /// Makes an API key that works from some origins only, or for a time. The answer is the only time that it is
+    /// shown.
+    CreateBoundKey {
+        /// Publishable or server.
+        class: KeyClass,
+        /// A name for people.
+        name: String,
+        /// Where and how long it works.
+        bounds: KeyBounds,
+    },
+    /// Makes a key in the place of another. The answer is the only time that it is shown.
+    RotateKey {
+        /// The other's id.
+        key: KeyId,
+        /// How long the other goes on working.
+        overlap_seconds: u64,
+    },
+    /// Makes the organisation's identity secret. The answer is the only time that it is shown.
+    CreateIdentitySecret,
+    /// Makes an identity secret in the place of the one there is. The answer is the only time that it is shown.
+    RotateIdentitySecret {
+        /// How long the old one goes on being accepted.
+        overlap_seconds: u64,
+    },
+    /// Makes an organisation.
+    CreateOrg {
+        /// Its id; nothing for a new one.
+        id: Option<OrgId>,
+        /// Its name, for people.
+        name: String,
+    },
+    /// Changes an organisation.
+    SetOrg {
+        /// Which.
+        id: OrgId,
+        /// What changes.
+        change: OrgChange,
+    },
+    /// Deletes an organisation with everything that is its.
+    RemoveOrg {
+        /// Which.
+        id: OrgId,
     },
     /// Revokes an API key.
     RevokeKey {
@@ -251,7 +297,20 @@ impl Services {
             Request::SetCompany { company, traits } => self.set_company(org, &company, traits).await,
             Request::ReleaseCompany { company, fields } => self.release_company(org, &company, &fields).await,
             Request::Rederive { company } => self.rederive(org, company.as_deref()).await,
-            Request::CreateKey { class, name } => self.create_key(org, class, &name).await,
+            Request::CreateKey { class, name } => {
+                self.create_key(org, class, &name, KeyBounds::default()).await
+            }
+            Request::CreateBoundKey { class, name, bounds } => {
+                self.create_key(org, class, &name, bounds).await
+            }
+            Request::RotateKey { key, overlap_seconds } => self.rotate_key(org, &key, overlap_seconds).await,
+            Request::CreateIdentitySecret => self.create_identity_secret(org).await,
+            Request::RotateIdentitySecret { overlap_seconds } => {
+                self.rotate_identity_secret(org, overlap_seconds).await
+            }
+            Request::CreateOrg { id, name } => self.create_org(id, &name).await,
+            Request::SetOrg { id, change } => self.set_org(&id, &change).await,
+            Request::RemoveOrg { id } => self.remove_org(&id).await,
             Request::RevokeKey { key } => self.revoke_key(org, &key).await,
             Request::DescribeAttribute { name, description, in_prompt } => {
                 let id = self.store.put_attribute(org, &name, self.clock.now()).await?;

@@ -1,12 +1,12 @@
-//! Organisations, connections, sealed credentials, API keys.
+//! Organisations, connections, sealed credentials.
 
 use async_trait::async_trait;
 use connector_sdk::Timestamp;
 use serde_json::Value;
 
 use super::Result;
-use crate::domain::connections::{ApiKey, Connection, ConnectionStatus};
-use crate::domain::{ConnectionId, KeyId, OrgId};
+use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::domain::{ConnectionId, OrgId};
 
 /// A sealed secret of a connection: ciphertext only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,18 +69,6 @@ pub trait SettingsStore {
 
     /// Adds or replaces one secret.
     async fn put_secret(&self, org: &OrgId, id: &ConnectionId, secret: &SealedSecret) -> Result<()>;
-
-    /// Stores a key by its hash (hex SHA-256).
-    async fn put_key(&self, key: &ApiKey, hash: &str) -> Result<()>;
-
-    /// The live key with that hash.
-    async fn find_key(&self, hash: &str) -> Result<Option<ApiKey>>;
-
-    /// Keys of an organisation.
-    async fn list_keys(&self, org: &OrgId) -> Result<Vec<ApiKey>>;
-
-    /// Revokes; false when there is no such live key.
-    async fn revoke_key(&self, org: &OrgId, id: &KeyId, at: Timestamp) -> Result<bool>;
 
     /// The newest applied migration.
     async fn schema_version(&self) -> Result<i64>;

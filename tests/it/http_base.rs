@@ -29,6 +29,7 @@ fn limits() -> Limits {
         stall_timeout: Duration::from_millis(300),
         max_connections: 64,
         shutdown: Duration::from_secs(5),
+        ..Limits::default()
     }
 }
 

@@ -5,5 +5,7 @@ mod companies;
 mod context;
 mod deletion;
 mod kit;
+mod matrix;
 mod openapi;
+mod trust;
 mod users;

@@ -351,11 +351,12 @@ fn response(answer: &Answer, schemas: &mut Schemas) -> Value {
 
 /// Refusals that come from what is around every operation.
 const EVERYWHERE: &[&str] =
-    &["malformed_head", "encoded_body", "body_too_large", "busy", "internal", "unavailable"];
+    &["key_in_url", "malformed_head", "encoded_body", "body_too_large", "busy", "internal", "unavailable"];
 const WITH_BODY: &[&str] = &["body_cut", "body_timeout"];
 const WITH_JSON: &[&str] = &["invalid_body", "invalid_json"];
 const WITH_PARAMETERS: &[&str] = &["bad_parameter"];
-const WITH_KEY: &[&str] = &["unauthorized"];
+const WITH_KEY: &[&str] = &["rate_limited", "unauthorized"];
+const WITH_ANY_KEY: &[&str] = &["origin_not_allowed", "server_key_in_browser"];
 const WITH_SERVER_KEY: &[&str] = &["server_key_in_browser", "server_key_needed"];
 
 /// Codes that an operation has by its kind.
@@ -372,7 +373,10 @@ fn automatic(operation: &Operation) -> Vec<&'static str> {
     }
     match operation.access {
         Access::Anybody | Access::Signature => {}
-        Access::AnyKey => codes.extend(WITH_KEY),
+        Access::AnyKey => {
+            codes.extend(WITH_KEY);
+            codes.extend(WITH_ANY_KEY);
+        }
         Access::ServerKey => {
             codes.extend(WITH_KEY);
             codes.extend(WITH_SERVER_KEY);

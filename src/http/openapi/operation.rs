@@ -299,6 +299,11 @@ impl Operation {
         &self.method
     }
 
+    /// Who may call.
+    pub fn callers(&self) -> Access {
+        self.access
+    }
+
     /// The codes that are its own.
     pub fn own_codes(&self) -> &[&'static str] {
         &self.codes

@@ -5,7 +5,6 @@
 //! speaks, not what is said. What the token itself says, the customer's backend has signed: it is of rank server.
 
 use axum::extract::{FromRef, FromRequestParts};
-use axum::http::header;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
@@ -15,6 +14,7 @@ use crate::domain::connections::{ApiKey, KeyClass};
 use crate::domain::orgs::Switch;
 use crate::domain::{OrgId, Rank};
 use crate::http::ApiError;
+use crate::http::edge::Notes;
 
 /// The reference's word for a user who is not known.
 pub const ANONYMOUS: &str = "anonymous";
@@ -24,6 +24,7 @@ pub const ANONYMOUS: &str = "anonymous";
 pub struct Caller {
     /// The key that was sent.
     pub key: ApiKey,
+    notes: Notes,
 }
 
 /// In whose voice a body speaks.
@@ -37,8 +38,13 @@ pub struct Voice {
     pub verified: bool,
 }
 
-/// Refuses with 401 what is no live key, and with 403 (`server_key_in_browser`) a server key in a request that
-/// carries an `Origin`: such a request comes from a browser, where it has no business.
+/// The key of a request whose head has been judged already, among the request's extensions.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Admitted(pub(in crate::http) ApiKey);
+
+/// Refuses with 401 what is no live key; with 403 a server key in a request that carries an `Origin`, for that comes
+/// from a browser, where it has no business (`server_key_in_browser`), and a publishable key from a page that is
+/// not listed (`origin_not_allowed`); with 429 who comes too often.
 impl<S: Send + Sync> FromRequestParts<S> for Caller
 where
     Sdk: FromRef<S>,
@@ -46,16 +52,27 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let sdk = Sdk::from_ref(state);
-        let key = sdk.keys.authenticate(&parts.headers).await?;
-        if key.class == KeyClass::Server && parts.headers.contains_key(header::ORIGIN) {
-            return Err(ApiError::forbidden(
-                "server_key_in_browser",
-                "a server key must not be used from a browser",
-            )
-            .hint("revoke it, for pages can show it to anybody; pages use a publishable key"));
-        }
-        Ok(Self { key })
+        let key = match parts.extensions.get::<Admitted>() {
+            Some(Admitted(key)) => key.clone(),
+            None => Sdk::from_ref(state).keys.admit(parts).await?,
+        };
+        Ok(Self { key, notes: Notes::of(&parts.extensions) })
+    }
+}
+
+/// Somebody who needs no key: counted by address alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Anybody;
+
+/// Refuses with 429 who comes too often.
+impl<S: Send + Sync> FromRequestParts<S> for Anybody
+where
+    Sdk: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Sdk::from_ref(state).keys.admit_anybody(parts).map(|()| Self)
     }
 }
 
@@ -81,6 +98,16 @@ impl Caller {
         }
         Err(ApiError::forbidden("server_key_needed", "this call needs a server key")
             .hint("make one: halo-sync keys create --class server --name NAME"))
+    }
+
+    /// Counts the items of a call that holds many, but for the one that the call itself is counted as.
+    ///
+    /// # Errors
+    ///
+    /// 429 where the limit of key or organisation is reached.
+    pub fn charge_items(&self, sdk: &Sdk, items: usize) -> Result<(), ApiError> {
+        let more = u32::try_from(items).unwrap_or(u32::MAX).saturating_sub(1);
+        if more == 0 { Ok(()) } else { sdk.keys.charge(&self.key, &self.notes, more) }
     }
 
     /// In whose voice a body speaks that names this user (nothing or `anonymous` for nobody), with this token.

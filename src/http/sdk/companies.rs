@@ -155,6 +155,7 @@ pub(super) async fn update(
         return Ok(axum::Json(answer).into_response());
     };
     bulk::check_count("companies", companies.len())?;
+    caller.charge_items(&sdk, companies.len())?;
     for piece in companies.chunks(bulk::TOGETHER) {
         let mut names = Vec::with_capacity(piece.len());
         let mut read = Vec::with_capacity(piece.len());

@@ -117,7 +117,10 @@ pub(super) async fn show(
     let asked = Query::<Asked>::from_request_parts(&mut parts, &()).await;
     let Query(asked) = asked.map_err(|error| ApiError::bad_request("bad_parameter", error.body_text()))?;
     let org = match asked.org_id {
-        Some(id) => OrgId(id),
+        Some(id) => {
+            sdk.keys.admit_anybody(&parts)?;
+            OrgId(id)
+        }
         None if parts.headers.contains_key(header::AUTHORIZATION) => {
             Caller::from_request_parts(&mut parts, &sdk).await?.org().clone()
         }

@@ -9,6 +9,7 @@ mod companies;
 mod config;
 mod context;
 mod deletion;
+pub mod rates;
 pub mod token;
 mod unique;
 mod users;
@@ -23,7 +24,7 @@ use crate::product::{Author, Product};
 use crate::store::Store;
 
 pub use crate::context::PromptSettings;
-pub use caller::{Caller, Voice};
+pub use caller::{Anybody, Caller, Voice};
 
 /// What the routes need.
 #[derive(Clone)]

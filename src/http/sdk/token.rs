@@ -196,3 +196,6 @@ fn speaker(claims: &Map<String, Value>) -> Result<&str, TokenError> {
         (None, None) => Err(TokenError::Invalid("user_id is missing")),
     }
 }
+
+#[cfg(test)]
+mod tests;

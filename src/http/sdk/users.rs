@@ -179,6 +179,7 @@ pub(super) async fn update(
         return Ok(axum::Json(answer).into_response());
     };
     bulk::check_count("users", users.len())?;
+    caller.charge_items(&sdk, users.len())?;
     for piece in users.chunks(bulk::TOGETHER) {
         let mut names = Vec::with_capacity(piece.len());
         let mut read = Vec::with_capacity(piece.len());

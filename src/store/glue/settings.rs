@@ -5,8 +5,8 @@ use connector_sdk::Timestamp;
 use serde_json::Value;
 
 use super::{Engine, Lane, Result, Scope, units};
-use crate::domain::connections::{ApiKey, Connection, ConnectionStatus};
-use crate::domain::{ConnectionId, KeyId, OrgId};
+use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::domain::{ConnectionId, OrgId};
 use crate::store::settings::{SealedSecret, SettingsStore};
 
 #[async_trait]
@@ -97,28 +97,6 @@ impl SettingsStore for Engine {
             [org = org.clone(), id = id.clone(), secret = secret.clone()],
             |c| units::settings::put_secret(c, org, id, secret)
         )
-    }
-
-    async fn put_key(&self, key: &ApiKey, hash: &str) -> Result<()> {
-        unit!(
-            self.write(Lane::Ack, Scope::Org(key.org_id.clone())),
-            [key = key.clone(), hash = hash.to_owned()],
-            |c| units::settings::put_key(c, key, hash)
-        )
-    }
-
-    async fn find_key(&self, hash: &str) -> Result<Option<ApiKey>> {
-        unit!(self.read(Scope::System), [hash = hash.to_owned()], |c| units::settings::find_key(c, hash))
-    }
-
-    async fn list_keys(&self, org: &OrgId) -> Result<Vec<ApiKey>> {
-        unit!(self.read(Scope::Org(org.clone())), [org = org.clone()], |c| units::settings::list_keys(c, org))
-    }
-
-    async fn revoke_key(&self, org: &OrgId, id: &KeyId, at: Timestamp) -> Result<bool> {
-        unit!(self.write(Lane::Ack, Scope::Org(org.clone())), [org = org.clone(), id = id.clone()], |c| {
-            units::settings::revoke_key(c, org, id, at)
-        })
     }
 
     async fn schema_version(&self) -> Result<i64> {

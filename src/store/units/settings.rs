@@ -1,4 +1,4 @@
-//! Organisations, connections, secrets, keys.
+//! Organisations, connections, secrets.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use sqlx::FromRow;
 
 use super::dirty::{self, Marks};
 use super::{Conn, Db, links};
-use crate::domain::connections::{ApiKey, Connection, ConnectionStatus};
-use crate::domain::{ConnectionId, KeyId, OrgId};
+use crate::domain::connections::{Connection, ConnectionStatus};
+use crate::domain::{ConnectionId, OrgId};
 use crate::store::convert::{clean, from_json, from_word, time, to_json, us, word};
 use crate::store::settings::SealedSecret;
 use crate::store::{Result, StoreError};
@@ -43,13 +43,6 @@ statements! {
             expires_at = excluded.expires_at";
     LOAD_SECRETS = "SELECT name, slot, sealed, expires_at FROM connection_secrets
         WHERE org_id = $1 AND connection_id = $2 ORDER BY name, slot";
-    PUT_KEY = "INSERT INTO api_keys (id, org_id, class, name, prefix, hash, created_at, revoked_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    FIND_KEY = "SELECT id, org_id, class, name, prefix, created_at, revoked_at FROM api_keys
-        WHERE hash = $1 AND revoked_at IS NULL";
-    LIST_KEYS = "SELECT id, org_id, class, name, prefix, created_at, revoked_at FROM api_keys
-        WHERE org_id = $1 ORDER BY id";
-    REVOKE_KEY = "UPDATE api_keys SET revoked_at = $3 WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
     DELETE_RECORDS = "DELETE FROM mirror_records WHERE org_id = $1 AND connection_id = $2";
     DELETE_REFS = "DELETE FROM record_refs WHERE org_id = $1 AND connection_id = $2";
     DELETE_NOTES = "DELETE FROM seen_notes WHERE org_id = $1 AND connection_id = $2";
@@ -99,31 +92,6 @@ impl ConnectionRow {
             checked_at: self.checked_at.map(time),
             created_at: time(self.created_at),
             updated_at: time(self.updated_at),
-        })
-    }
-}
-
-#[derive(FromRow)]
-struct KeyRow {
-    id: String,
-    org_id: String,
-    class: String,
-    name: String,
-    prefix: String,
-    created_at: i64,
-    revoked_at: Option<i64>,
-}
-
-impl KeyRow {
-    fn read(self) -> Result<ApiKey> {
-        Ok(ApiKey {
-            class: from_word("api_keys", "class", &self.id, &self.class)?,
-            id: self.id.into(),
-            org_id: self.org_id.into(),
-            name: self.name,
-            prefix: self.prefix,
-            created_at: time(self.created_at),
-            revoked_at: self.revoked_at.map(time),
         })
     }
 }
@@ -319,34 +287,4 @@ pub(crate) async fn put_secret(
         .execute(c)
         .await?;
     Ok(())
-}
-
-pub(crate) async fn put_key(c: &mut Conn, key: &ApiKey, hash: &str) -> Result<()> {
-    sqlx::query(PUT_KEY)
-        .bind(&key.id.0)
-        .bind(&key.org_id.0)
-        .bind(word(key.class)?)
-        .bind(clean(&key.name))
-        .bind(&key.prefix)
-        .bind(hash)
-        .bind(us(key.created_at))
-        .bind(key.revoked_at.map(us))
-        .execute(c)
-        .await?;
-    Ok(())
-}
-
-pub(crate) async fn find_key(c: &mut Conn, hash: &str) -> Result<Option<ApiKey>> {
-    let row: Option<KeyRow> = sqlx::query_as(FIND_KEY).bind(clean(hash)).fetch_optional(c).await?;
-    row.map(KeyRow::read).transpose()
-}
-
-pub(crate) async fn list_keys(c: &mut Conn, org: &OrgId) -> Result<Vec<ApiKey>> {
-    let rows: Vec<KeyRow> = sqlx::query_as(LIST_KEYS).bind(&org.0).fetch_all(c).await?;
-    rows.into_iter().map(KeyRow::read).collect()
-}
-
-pub(crate) async fn revoke_key(c: &mut Conn, org: &OrgId, id: &KeyId, at: Timestamp) -> Result<bool> {
-    let done = sqlx::query(REVOKE_KEY).bind(&org.0).bind(clean(&id.0)).bind(us(at)).execute(c).await?;
-    Ok(done.rows_affected() > 0)
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use connector_testkit::sandbox::stripe::{Options, StripeSandbox};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::program::installed;
 
@@ -138,9 +138,14 @@ impl Drop for Serving {
     }
 }
 
-/// The form in which a secret stands in these bytes.
+/// The form in which one of the planted secrets stands in these bytes.
 fn canary(bytes: &[u8]) -> Option<String> {
-    for secret in [KEY, WEBHOOK_SECRET] {
+    trace(&[KEY, WEBHOOK_SECRET], bytes)
+}
+
+/// The form in which one of these secrets stands in these bytes.
+fn trace(secrets: &[&str], bytes: &[u8]) -> Option<String> {
+    for &secret in secrets {
         let hex = secret.bytes().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         let mut forms = vec![secret.to_owned(), hex.to_uppercase(), hex];
         // Base64 of a longer text holds that of its whole triples, at each of three offsets.
@@ -246,6 +251,22 @@ async fn commands_work_beside_serve_and_secrets_are_nowhere() {
     let ask = http.post(format!("{}/api/sdk/chat/context", serving.base));
     let answer = ask.bearer_auth(key["key"].as_str().unwrap()).body("{}").send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
+    // Ours: a key that is used, and one that stands in an address; the secret that tokens are checked with.
+    let ours = [&key["key"], &program.ask(&["keys", "identity", "create"]).await["identity_secret"]]
+        .map(|secret| secret.as_str().unwrap().to_owned());
+    assert!(ours[0].starts_with("hs_server_") && ours[1].starts_with("ha_secret_"));
+    for secret in &ours {
+        let astray = http.post(format!("{}/api/sdk/chat/context?key={secret}", serving.base)).body("{}");
+        let answer = astray.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 400);
+        assert_eq!(trace(&[secret], &answer.bytes().await.unwrap()), None);
+    }
+    let token = json!({"user_id": "u", "user_token": ours[1]});
+    let answer =
+        http.post(format!("{}/api/sdk/users/identify", serving.base)).bearer_auth(&ours[0]).json(&token);
+    let answer = answer.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 403, "a secret is no token");
+    assert_eq!(trace(&[&ours[1]], &answer.bytes().await.unwrap()), None);
     let run = program.ask(&["sync", "stripe"]).await;
     assert_eq!(run["status"], "succeeded", "{run}");
     let (code, error) =
@@ -271,8 +292,11 @@ async fn commands_work_beside_serve_and_secrets_are_nowhere() {
     assert_eq!(canary(program.log().as_bytes()), None, "{}", program.log());
     let kept = files(&program.path().join("data"));
     assert!(!kept.is_empty());
+    let ours = [ours[0].as_str(), ours[1].as_str()];
+    assert_eq!(trace(&ours, program.log().as_bytes()), None, "{}", program.log());
     for file in kept {
-        assert_eq!(canary(&std::fs::read(&file).unwrap()), None, "{}", file.display());
+        let bytes = std::fs::read(&file).unwrap();
+        assert_eq!(canary(&bytes).or_else(|| trace(&ours, &bytes)), None, "{}", file.display());
     }
     // The search finds what is there.
     assert!(canary(format!("x{KEY}").as_bytes()).is_some());

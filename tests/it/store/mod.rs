@@ -43,6 +43,7 @@ mod rates;
 mod schema;
 pub(crate) mod settings;
 mod tenancy;
+mod trust;
 mod unchanged;
 mod watch;
 

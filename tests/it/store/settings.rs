@@ -4,7 +4,7 @@ use connector_sdk::{Mode, Timestamp};
 use halo_sync::domain::connections::{ApiKey, Connection, ConnectionStatus, KeyClass};
 use halo_sync::domain::{ConnectionId, OrgId};
 use halo_sync::store::settings::SealedSecret;
-use halo_sync::store::{SettingsStore, StoreError};
+use halo_sync::store::{SettingsStore, Store, StoreError};
 use serde_json::json;
 
 pub(crate) fn at(us: i64) -> Timestamp {
@@ -113,7 +113,7 @@ async fn an_equal_status_writes_nothing(store: &dyn SettingsStore) {
     );
 }
 
-async fn keys_are_found_by_hash_until_revoked(store: &dyn SettingsStore) {
+async fn keys_are_found_by_hash_until_revoked(store: &dyn Store) {
     let org = OrgId::default_org();
     let key = ApiKey {
         id: "key_1".into(),
@@ -123,6 +123,9 @@ async fn keys_are_found_by_hash_until_revoked(store: &dyn SettingsStore) {
         prefix: "hs_sk_ab".into(),
         created_at: at(1),
         revoked_at: None,
+        origins: None,
+        expires_at: None,
+        last_used_at: None,
     };
     store.put_key(&key, "hash").await.unwrap();
     assert_eq!(store.find_key("hash").await.unwrap(), Some(key.clone()));

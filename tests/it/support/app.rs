@@ -1,6 +1,7 @@
 //! The program as a process runs it, on a database of its own: real store, real queue, real router, and a
 //! sandbox Stripe on the loopback. Time stands still until the test moves it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -452,6 +453,18 @@ impl App {
     /// Runs a statement past the store, as its owner.
     pub async fn run_sql(&self, sql: &'static str) {
         self.alter(sql, sql).await;
+    }
+
+    /// Every row of an organisation as text, but for its keys, which note when they were used.
+    pub async fn rows_of(&self, org: &str) -> BTreeSet<String> {
+        let named = [format!("'{org}'"), format!("\"{org}\"")];
+        let mut rows = BTreeSet::new();
+        for table in self.tables().await.into_iter().filter(|table| table != "api_keys") {
+            let of_table = self.dump(&table).await.into_iter();
+            let own = of_table.filter(|row| named.iter().any(|org| row.contains(org)));
+            rows.extend(own.map(|row| format!("{table}: {row}")));
+        }
+        rows
     }
 
     /// From now on no delivery can be stored: a trigger refuses them, as a full disk would.
