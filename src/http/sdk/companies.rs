@@ -100,7 +100,8 @@ pub(super) fn routes() -> Routes<Sdk> {
             "success": true, "total": 1, "created": 1, "updated": 0, "unchanged": 0, "skipped": 0, "rejected": 0,
             "results": [{"index": 0, "status": "created", "company_id": "company_456", "id": "cmp_01K0000000000000000000000"}],
         }))
-        .codes(CODES);
+        .codes(CODES)
+        .idempotent();
     Routes::new().add(of_identify, identify).add(of_update, update)
 }
 

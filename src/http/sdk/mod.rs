@@ -15,11 +15,14 @@ mod users;
 
 use std::sync::Arc;
 
-use crate::context::AttributeInfo;
+use crate::attributes::Attributes;
+use crate::domain::OrgId;
+use crate::http::ApiError;
 use crate::http::openapi::Routes;
 use crate::product::{Author, Product};
 use crate::store::Store;
 
+pub use crate::context::PromptSettings;
 pub use caller::{Caller, Voice};
 
 /// What the routes need.
@@ -31,19 +34,22 @@ pub struct Sdk {
     pub keys: Arc<auth::Keys>,
     /// Writes users and companies.
     pub product: Product,
-    /// How the prompt is printed.
+    /// How the prompt is printed where an organisation says nothing ([`Self::prompt_of`]).
     pub prompt: Arc<PromptSettings>,
+    /// What is seen, and what organisations say about it.
+    pub attributes: Arc<Attributes>,
 }
 
-/// How the prompt is printed, unless a request says otherwise.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PromptSettings {
-    /// Descriptions, and what is kept out of the prompt.
-    pub attributes: Vec<AttributeInfo>,
-    /// Tokens that the text may take; `None` for no limit.
-    pub budget_tokens: Option<usize>,
-    /// ISO 4217 code for plain numbers in `mrr` and `arr`.
-    pub reporting_currency: Option<String>,
+impl Sdk {
+    /// How an organisation's prompts are printed: what it says itself over what the settings file says.
+    ///
+    /// # Errors
+    ///
+    /// 503 when the store does not answer.
+    pub async fn prompt_of(&self, org: &OrgId) -> Result<Arc<PromptSettings>, ApiError> {
+        let prompt = self.attributes.prompt(org, &self.prompt).await;
+        prompt.map_err(|e| ApiError::unavailable(auth::RETRY_SECONDS, &e))
+    }
 }
 
 /// In whose voice a body's values are written.

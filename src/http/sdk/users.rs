@@ -112,7 +112,8 @@ pub(super) fn routes() -> Routes<Sdk> {
                  "errors": [{"field": "traits.created_at", "error": "is set by the server; send signed_up_at"}]},
             ],
         }))
-        .codes(CODES);
+        .codes(CODES)
+        .idempotent();
     Routes::new().add(of_identify, identify).add(of_update, update)
 }
 

@@ -13,7 +13,7 @@ use super::dirty::{self, Marks};
 use super::links;
 use super::members::{self, mark_settled};
 use super::rows::{self, UserRow};
-use super::{Conn, bulk, identity, keys, user_events};
+use super::{Conn, attributes, bulk, identity, keys, user_events};
 use crate::domain::users::EndUser;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::Result;
@@ -158,6 +158,7 @@ pub(crate) async fn erase_user(
             .collect();
     erased.deliveries += erase_naming(c, org, &names, &parties).await?;
     user_events::delete_of_user(c, org, &user.id).await?;
+    attributes::forget_samples(c, org, &user.id.0).await?;
     finish(c, org, marks, decides, at).await?;
     Ok(Some(erased))
 }
@@ -196,6 +197,7 @@ pub(crate) async fn erase_company(
         [Some(company.id.0.as_str()), company.external_id.as_deref()].into_iter().flatten().collect();
     erased.deliveries += erase_naming(c, org, &names, &parties).await?;
     user_events::delete_of_company(c, org, &company.id).await?;
+    attributes::forget_samples(c, org, &company.id.0).await?;
     decides.extend(keys::of_company(&company));
     links::delete_companies(c, org, std::slice::from_ref(&company.id.0)).await?;
     for companies in marks.values_mut() {
