@@ -87,7 +87,8 @@ async fn serve(place: &str, users: u64) {
         attributes: services.attributes.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-    common::serve(listener, sdk::routes(sdk), &services, key["key"].as_str().expect("the key's text")).await;
+    let router = sdk::routes().with_state(sdk).into_router();
+    common::serve(listener, router, &services, key["key"].as_str().expect("the key's text")).await;
     services.store.close().await;
 }
 

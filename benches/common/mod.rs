@@ -75,12 +75,13 @@ pub fn connect(base_url: &str, backfill: bool) -> Connect {
 /// The routes that take webhooks at that address.
 pub fn webhooks(services: &Services, address: SocketAddr) -> Router {
     let inbox = Arc::new(Inbox::new(services.store.clone(), services.providers.clone()));
-    routes(Webhooks {
+    let webhooks = Webhooks {
         inbox,
         clock: services.clock.clone(),
         public_url: format!("http://{address}").into(),
         tolerance: Duration::from_secs(300),
-    })
+    };
+    routes().with_state(webhooks).into_router()
 }
 
 /// Serves a router as `serve` does until the part ends. Prints the address, and what the starter needs beside it,

@@ -146,6 +146,20 @@ mod tests {
     }
 
     #[test]
+    fn the_shortest_number_in_major_units() {
+        let cases = [
+            (29_900, "usd", "299"),
+            (29_950, "usd", "299.5"),
+            (-7, "usd", "-0.07"),
+            (300, "jpy", "300"),
+            (0, "kwd", "0"),
+        ];
+        for (minor, currency, text) in cases {
+            assert_eq!(Money::new(minor, currency).map(|m| m.major()).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
     fn major_units_convert_exactly_or_not_at_all() {
         let from = |json: &str, currency| {
             Money::from_major(&serde_json::from_str(json).expect("a number"), currency).map(|m| m.minor)
@@ -160,5 +174,10 @@ mod tests {
         assert_eq!(from("1e3", "usd"), Some(100_000));
         assert_eq!(from("1e300", "usd"), None);
         assert_eq!(from("0", "usd"), Some(0));
+        let parsed = |text: &str| Money::parse_major(text, "usd").map(|m| m.minor);
+        assert_eq!(parsed("90071992547409.93"), Some(9_007_199_254_740_993));
+        assert_eq!(parsed("1.50000000000000000000000000000000000000000000000"), Some(150));
+        assert_eq!(parsed("1.00000000000000000000000000000000000000000000001"), None);
+        assert_eq!(parsed("1e-2147483648"), None);
     }
 }

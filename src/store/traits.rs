@@ -444,6 +444,54 @@ mod tests {
     }
 
     #[test]
+    fn times_are_read_as_clients_write_them() {
+        for (text, expected) in [
+            ("2024-08-12T15:32:00Z", "2024-08-12T15:32:00Z"),
+            ("2024-08-12T15:32:00.5+02:00", "2024-08-12T13:32:00.500Z"),
+            ("2024-08-12T15:32:00+0200", "2024-08-12T13:32:00Z"),
+            ("2024-08-12 15:32:00+00:00", "2024-08-12T15:32:00Z"),
+            ("2024-08-12T15:32:00", "2024-08-12T15:32:00Z"),
+            ("2024-08-12T15:32", "2024-08-12T15:32:00Z"),
+            (" 2024-08-12 ", "2024-08-12T00:00:00Z"),
+        ] {
+            let read = normal("signed_up_at", Kind::Instant, &json!(text));
+            assert_eq!(read, Ok(json!(expected)), "{text}");
+        }
+        for text in
+            ["", "12.08.2024", "2024-13-01", "2024-02-30", "1723476720", "+12024-08-12", "0000-01-01", "now"]
+        {
+            assert!(normal("signed_up_at", Kind::Instant, &json!(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_of_their_list() {
+        assert!(normal("renewal_status", Kind::Word(RENEWAL_STATUSES), &json!("at_risk")).is_ok());
+        let wrong = normal("contract_term", Kind::Word(TERMS), &json!("yearly")).unwrap_err();
+        assert_eq!(wrong, "must be one of monthly, quarterly, annual, bi_annual");
+    }
+
+    #[test]
+    fn amounts_of_two_currencies_never_stand_together() {
+        let usd = |mrr: i64| json!({"mrr_minor": mrr, "mrr_currency": "usd"});
+        let eur = json!({"mrr_minor": 1, "arr_minor": 12, "mrr_currency": "eur"});
+        // A lower rank loses with all of it, and an equal one takes what is left over along.
+        let mut row = row();
+        row.merge(eur.clone(), Rank::Synced).unwrap();
+        assert!(!row.merge(usd(5), Rank::Claimed).unwrap().any());
+        assert_eq!(Value::Object(row.0.clone()), eur);
+        row.merge(usd(5), Rank::Server).unwrap();
+        assert_eq!(Value::Object(row.0.clone()), usd(5));
+        // One amount that is held by a person holds the currency.
+        row.merge(json!({"arr_minor": 60}), Rank::Manual).unwrap();
+        assert!(!row.merge(eur, Rank::Server).unwrap().any());
+        assert_eq!(row.0["mrr_currency"], "usd");
+        // In the same currency each amount is judged by itself.
+        row.merge(json!({"mrr_minor": 7, "arr_minor": 84, "mrr_currency": "usd"}), Rank::Server).unwrap();
+        assert_eq!((&row.0["mrr_minor"], &row.0["arr_minor"]), (&json!(7), &json!(60)));
+    }
+
+    #[test]
     fn a_lower_rank_loses_and_an_equal_one_wins_later() {
         let mut row = row();
         row.merge(json!({"plan": "Pro", "tier": 1}), Rank::Manual).unwrap();

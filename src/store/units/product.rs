@@ -772,14 +772,17 @@ fn link(user: &mut EndUser, company: &CompanyId, rank: Rank, write: &ProductWrit
     !same || raised
 }
 
+/// What of a record is bounded: its custom fields and its context.
+type Bounded<'a> = (&'a Map<String, Value>, &'a BTreeMap<String, ContextEntry>);
+
 /// Refuses a record that has grown beyond what it may hold.
 fn too_large(
     record: &'static str,
     most: usize,
-    before: Option<(&Map<String, Value>, &BTreeMap<String, ContextEntry>)>,
-    after: (&Map<String, Value>, &BTreeMap<String, ContextEntry>),
+    before: Option<Bounded<'_>>,
+    after: Bounded<'_>,
 ) -> Result<Option<Refused>> {
-    let size = |(fields, context): (&Map<String, Value>, &BTreeMap<String, ContextEntry>)| -> Result<usize> {
+    let size = |(fields, context): Bounded<'_>| -> Result<usize> {
         Ok(to_json(fields)?.len() + to_json(context)?.len())
     };
     let bytes = size(after)?;
