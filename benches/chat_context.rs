@@ -18,6 +18,7 @@ use common::client::{self, Client};
 use common::figures::{Goal, at, head, row};
 use common::process::Part;
 use common::{org, runtime, services};
+use halo_sync::chat::Chat;
 use halo_sync::config::LogFormat;
 use halo_sync::domain::Rank;
 use halo_sync::domain::companies::TraitPatch;
@@ -103,6 +104,7 @@ async fn serve(file: &str) {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
         prompt: Arc::new(PromptSettings::default()),
+        chat: Arc::new(Chat::new(None, services.clock.clone())),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let router = Router::new().route(BARE, post(bare)).with_state(sdk.clone()).merge(sdk::routes(sdk));

@@ -6,6 +6,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
+//! | [`chat`] | chats that a model answers |
 //! | [`commands`] | the command line |
 //! | [`config`] | settings and their layers |
 //! | [`domain`] | plain types of the field |
@@ -25,6 +26,7 @@
 #![expect(clippy::duplicate_mod, reason = "units and glue of the store are compiled once for each driver")]
 
 pub mod backups;
+pub mod chat;
 pub mod clock;
 pub mod commands;
 pub mod config;

@@ -7,6 +7,7 @@
 //! they come from.
 
 mod backup;
+mod chat;
 mod data;
 mod database;
 mod error;
@@ -14,6 +15,7 @@ mod layers;
 mod log;
 mod orgs;
 mod prompt;
+mod retention;
 mod secret;
 mod security;
 mod server;
@@ -29,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use backup::Backup;
+pub use chat::Chat;
 pub use data::Data;
 pub use database::{Database, DatabaseTarget};
 pub use error::{ConfigError, Problem};
@@ -36,6 +39,7 @@ pub use layers::{ENV_PREFIX, FILE_NAME, FileChoice, Flag, Origin, Sources};
 pub use log::{Log, LogFormat};
 pub use orgs::Orgs;
 pub use prompt::Prompt;
+pub use retention::Retention;
 pub use secret::Secret;
 pub use security::{SecretKeySource, Security};
 pub use server::Server;
@@ -72,6 +76,10 @@ pub struct Config {
     pub orgs: Orgs,
     /// The text that the chat's prompt gets.
     pub prompt: Prompt,
+    /// The model that answers chats.
+    pub chat: Chat,
+    /// How long things are kept that gather by themselves.
+    pub retention: Retention,
     /// Settings of derivation, which validates them itself.
     pub derive: serde_json::Map<String, Value>,
 }
@@ -112,6 +120,7 @@ impl Config {
             ConfigError::Invalid(vec![Problem { key, origin, message: e.into_inner().to_string() }])
         })?;
         config.database.read_secret_files(&mut origins)?;
+        config.chat.read_secret_files(&mut origins)?;
         let loaded = Loaded { config, file, origins };
         let problems = loaded.problems();
         if problems.is_empty() { Ok(loaded) } else { Err(ConfigError::Invalid(problems)) }
@@ -163,6 +172,8 @@ impl Loaded {
         self.config.sync.check(&mut found);
         self.config.backup.check(&mut found);
         self.config.orgs.check(&mut found);
+        self.config.chat.check(&mut found);
+        self.config.retention.check(&mut found);
         found.problems
     }
 }

@@ -88,6 +88,9 @@ pub struct Request {
     pub context: BTreeMap<String, ContextEntry>,
     /// What it says about the company.
     pub company: CompanyPart,
+    /// What the visitor is doing, as the page saw it: the last section, a line each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behavior_context: Option<String>,
 }
 
 /// What a request says about the company.

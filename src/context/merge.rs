@@ -170,6 +170,9 @@ pub struct Merged<'a> {
     pub company: Option<Party<'a>>,
     /// Context entries by key, the user's before the company's.
     pub entries: Vec<Entry<'a>>,
+    /// What the visitor is doing, as the page saw it: a claim, whoever passes it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<&'a str>,
     /// What the request may not say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused<'a>>,
@@ -212,7 +215,8 @@ pub fn merge<'a>(
         Party { test: company.is_some_and(|company| company.test), fields: fields.finish(&known) }
     });
     let entries = merge_entries(user, company, request, &known, &mut refused);
-    Merged { user: merged_user, company: merged_company, entries, refused }
+    let behavior = request.behavior_context.as_deref().filter(|text| !text.trim().is_empty());
+    Merged { user: merged_user, company: merged_company, entries, behavior, refused }
 }
 
 struct Fields<'a> {

@@ -10,6 +10,7 @@ use super::probes::{self, Check, Probe};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
 use super::{Limits, base};
+use crate::chat::Chat;
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -24,6 +25,8 @@ pub struct Program {
     pub services: Services,
     /// How the prompt is printed.
     pub prompt: PromptSettings,
+    /// Who answers chats.
+    pub chat: Chat,
     /// The address that providers know us by, without a trailing slash.
     pub public_url: String,
     /// How far a webhook's signed time may be from its arrival, in both directions.
@@ -36,13 +39,14 @@ pub struct Program {
 
 /// Every route of the program, with limits, request ids, access log and metrics around them.
 pub fn program(program: Program) -> Router {
-    let Program { services, prompt, public_url, signature_tolerance, limits, metrics } = program;
+    let Program { services, prompt, chat, public_url, signature_tolerance, limits, metrics } = program;
     let clock = services.clock.clone();
     let inbox = Inbox::new(services.store.clone(), services.providers.clone());
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
         prompt: Arc::new(prompt),
+        chat: Arc::new(chat),
     };
     let webhooks = Webhooks {
         inbox: Arc::new(inbox),

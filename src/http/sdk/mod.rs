@@ -2,7 +2,13 @@
 
 pub mod auth;
 pub mod caller;
+pub mod chat;
+mod chat_body;
 pub mod chat_context;
+mod chat_view;
+pub mod conversations;
+pub mod events;
+pub mod tickets;
 pub mod token;
 mod unique;
 
@@ -11,6 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::post;
 
+use crate::chat::Chat;
 use crate::context::AttributeInfo;
 use crate::store::Store;
 
@@ -25,6 +32,8 @@ pub struct Sdk {
     pub keys: Arc<auth::Keys>,
     /// How the prompt is printed.
     pub prompt: Arc<PromptSettings>,
+    /// Who answers chats.
+    pub chat: Arc<Chat>,
 }
 
 /// How the prompt is printed, unless a request says otherwise.
@@ -38,7 +47,23 @@ pub struct PromptSettings {
     pub reporting_currency: Option<String>,
 }
 
+impl PromptSettings {
+    /// Tells these settings from any others.
+    fn stamp(&self) -> String {
+        serde_json::to_string(&(&self.attributes, self.budget_tokens, &self.reporting_currency))
+            .unwrap_or_default()
+    }
+}
+
 /// The routes.
 pub fn routes(sdk: Sdk) -> Router {
-    Router::new().route("/api/sdk/chat/context", post(chat_context::handle)).with_state(sdk)
+    Router::new()
+        .route("/api/sdk/chat/context", post(chat_context::handle))
+        .route("/api/sdk/chat", post(chat::handle))
+        .route("/api/sdk/chat/stream", post(chat::stream))
+        .route("/api/sdk/conversations", post(conversations::handle))
+        .route("/api/sdk/tickets/create", post(tickets::create))
+        .route("/api/sdk/tickets/update", post(tickets::update))
+        .route("/api/sdk/events", post(events::handle))
+        .with_state(sdk)
 }

@@ -126,7 +126,7 @@ pub(crate) async fn put_ticket(
         external_id: write.external_id.as_deref().map(clean),
         session_id: author.session_id.as_deref().map(clean),
         user_id: named.user,
-        user_rank: author.rank,
+        user_rank: author.user_rank(),
         company_id: named.company,
         status: write.status,
         priority: write.priority,

@@ -10,6 +10,7 @@ use connector_sdk::http::HttpConfig;
 use connector_sdk::{Clock, HttpClient, RecordKey, Timestamp};
 use connector_testkit::sandbox::stripe::{Options, SandboxEvent, StripeSandbox};
 use futures_util::StreamExt as _;
+use halo_sync::chat::Chat;
 use halo_sync::domain::companies::Company;
 use halo_sync::domain::connections::{Connection, KeyClass};
 use halo_sync::domain::jobs::{JobState, JobSummary};
@@ -171,6 +172,7 @@ impl App {
         let router = program(Program {
             services: services.clone(),
             prompt: PromptSettings::default(),
+            chat: Chat::new(None, time.clone()),
             public_url: base.clone(),
             signature_tolerance: Duration::from_secs(300),
             limits: limits.clone(),
