@@ -41,7 +41,7 @@ pub enum NoSlot {
 
 /// The right to one answer.
 #[derive(Debug)]
-pub struct Slot(OwnedSemaphorePermit);
+pub struct Slot(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 /// What becomes of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

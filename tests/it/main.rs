@@ -17,6 +17,7 @@ mod jobs;
 mod localstripe;
 mod prompt;
 mod render_cases;
+mod sdk;
 mod store;
 mod stripe_cli;
 mod support;
