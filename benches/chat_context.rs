@@ -107,7 +107,10 @@ async fn serve(file: &str) {
         chat: Arc::new(Chat::new(None, services.clock.clone())),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
-    let router = Router::new().route(BARE, post(bare)).with_state(sdk.clone()).merge(sdk::routes(sdk));
+    let router = Router::new()
+        .route(BARE, post(bare))
+        .with_state(sdk.clone())
+        .merge(sdk::routes().with_state(sdk).into_router());
     common::serve(listener, router, &services, key["key"].as_str().expect("the key's text")).await;
     services.store.close().await;
 }

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::output::ColorChoice;
 use super::{
     audit, backup, companies, completions, config, connect, connections, connectors, derive, doctor, jobs,
-    keys, migrate, render, restore, runs, serve, sync, webhooks, worker,
+    keys, mcp, migrate, render, restore, runs, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -127,6 +127,10 @@ pub enum Command {
     ///
     /// Without a subcommand: the list.
     Keys(keys::Args),
+    /// Serve what is known of customers to an agent on this machine, over MCP on stdin and stdout
+    ///
+    /// For an agent's settings: the command it starts. It reads only, beside whatever runs. Agents on other machines use POST /api/mcp of `serve` with a server key.
+    Mcp(mcp::Args),
     /// Check that everything is as it should be
     ///
     /// Numbered checks, each OK, WARN or FAIL with what to type. Nothing is changed; the output holds no secret and can go into a bug report.
@@ -147,6 +151,10 @@ pub enum Command {
     ///
     /// Without a subcommand: the version.
     Migrate(migrate::Args),
+    /// Print the OpenAPI document of the HTTP API
+    ///
+    /// OpenAPI 3.1, the same that `serve` answers at /openapi.json; a readable page is at /docs.
+    Openapi,
     /// Print shell completions
     ///
     /// For example: halo-sync completions bash > ~/.local/share/bash-completion/completions/halo-sync

@@ -3,8 +3,8 @@
 use super::cli::Command;
 use super::{
     App, CommandError, ExitCode, audit, backup, companies, completions, config, connect, connections,
-    connectors, derive, doctor, jobs, keys, migrate, render, restore, runs, serve, sync, version, webhooks,
-    worker,
+    connectors, derive, doctor, jobs, keys, mcp, migrate, openapi, render, restore, runs, serve, sync,
+    version, webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -14,6 +14,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Connectors(args) => connectors::run(app, &args)?,
         Command::Config(args) => config::run(app, &args)?,
         Command::Completions(args) => completions::run(app, &args)?,
+        Command::Openapi => openapi::run(app)?,
         Command::Version => version::run(app)?,
         Command::Connect(args) => connect::run(app, args).await?,
         Command::Connections(args) => connections::run(app, args).await?,
@@ -25,6 +26,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Keys(args) => keys::run(app, args).await?,
         Command::Backup(args) => backup::run(app, args).await?,
         Command::Restore(args) => restore::run(app, args).await?,
+        Command::Mcp(args) => mcp::run(app, args).await?,
         Command::Migrate(args) => migrate::run(app, args).await?,
         Command::Serve(args) => return serve::run(app, args).await,
         Command::Worker(args) => return worker::run(app, args).await,

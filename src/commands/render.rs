@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::cli::STDIN_HINT;
 use super::host::{Access, Host};
-use super::{App, CommandError, ExitCode, read_text, word};
+use super::{App, CommandError, ExitCode, read_text};
 use crate::context::{
     CompanyDoc, MergeOptions, Merged, RenderOptions, Rendered, Request, UserDoc, cases, merge, render,
 };
@@ -91,7 +91,7 @@ fn print(app: &App, merged: &Merged<'_>, rendered: &Rendered, explain: bool) -> 
     }
     app.out.one(&answer, |_| rendered.text.clone())?;
     if explain && !app.out.is_json() {
-        for line in origins(merged) {
+        for line in crate::context::explain(merged) {
             app.out.note(&line);
         }
     }
@@ -102,49 +102,6 @@ fn print(app: &App, merged: &Merged<'_>, rendered: &Rendered, explain: bool) -> 
         if trimmed > 0 { format!("; {trimmed} sections were trimmed") } else { String::new() }
     ));
     Ok(())
-}
-
-/// Where each field comes from, what it beat, and what is kept out of the prompt.
-fn origins(merged: &Merged<'_>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (who, party) in [("user", &merged.user), ("company", &merged.company)] {
-        for field in party.iter().flat_map(|p| &p.fields) {
-            let hidden = if field.in_prompt { "" } else { ", not in the prompt" };
-            lines.push(format!(
-                "{who}.{} from {} as {}{hidden}",
-                field.key,
-                word(&field.origin),
-                word(&field.rank)
-            ));
-            for loser in &field.losers {
-                lines.push(format!(
-                    "    beat {} from {}: {}",
-                    json!(loser.value),
-                    word(&loser.origin),
-                    word(&loser.why)
-                ));
-            }
-        }
-    }
-    for entry in &merged.entries {
-        let hidden = if entry.in_prompt { "" } else { ", not in the prompt" };
-        lines.push(format!(
-            "context.{} of the {} from {} as {}{hidden}",
-            entry.key,
-            word(&entry.scope),
-            word(&entry.origin),
-            word(&entry.rank)
-        ));
-    }
-    for refused in &merged.refused {
-        lines.push(format!(
-            "refused {} of the {}: {}",
-            refused.key,
-            word(&refused.scope),
-            word(&refused.why)
-        ));
-    }
-    lines
 }
 
 /// Needs neither settings nor a database.

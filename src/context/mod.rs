@@ -21,6 +21,7 @@
 //! | [`fields`] | recognised fields, their order, system-managed fields |
 //! | [`merge`](mod@merge) | who wins, and who lost to whom |
 //! | [`render`](mod@render) | sections, headers, limits, token budget |
+//! | [`explain`](mod@explain) | where each line comes from, in words |
 //! | [`names`] | how keys are humanised |
 //! | [`money`] | amounts |
 //! | [`cases`] | cases in files, as `render --input` reads them |
@@ -28,6 +29,7 @@
 mod body;
 mod budget;
 pub mod cases;
+pub mod explain;
 pub mod fields;
 pub mod input;
 pub mod merge;
@@ -37,6 +39,7 @@ pub mod render;
 mod sanitise;
 mod text;
 
+pub use explain::explain;
 pub use fields::Scope;
 pub use input::{AttributeInfo, CompanyDoc, CompanyPart, KeyClass, Request, UserDoc};
 pub use merge::{MergeOptions, Merged, merge};

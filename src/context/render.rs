@@ -1,5 +1,6 @@
 //! The text: sections in their order, headers that nothing can forge, limits, the token budget.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
@@ -72,7 +73,7 @@ pub struct Rendered {
 }
 
 /// A section as printed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Section {
     /// Its header line with its marks.
     pub name: String,
@@ -85,7 +86,7 @@ pub struct Section {
 }
 
 /// What a section lacks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Trimmed {
     /// Its header line with its marks.
     pub section: String,

@@ -1,9 +1,10 @@
 //! Structured state for the AI: an entry of a user's or a company's context.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a context entry is about; decides how it is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContextType {
     /// Items.
@@ -27,7 +28,7 @@ pub enum ContextType {
 }
 
 /// One entry; the key that it is stored under is not part of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ContextEntry {
     /// The header of its section in the prompt.
     pub label: String,

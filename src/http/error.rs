@@ -167,8 +167,7 @@ impl ApiError {
 
     /// The answer, in the form of the path.
     pub(super) fn render(&self, path: &str, request_id: &str) -> Response {
-        let sdk = path == SDK_PATH || path.strip_prefix(SDK_PATH).is_some_and(|rest| rest.starts_with('/'));
-        let (kind, body) = if sdk {
+        let (kind, body) = if is_sdk_path(path) {
             ("application/json", self.sdk(request_id))
         } else {
             ("application/problem+json", self.problem(path, request_id))
@@ -214,6 +213,11 @@ impl ApiError {
         body.insert("request_id".to_owned(), request_id.into());
         body
     }
+}
+
+/// Whether a path's clients know errors in the reference's form.
+pub(super) fn is_sdk_path(path: &str) -> bool {
+    path == SDK_PATH || path.strip_prefix(SDK_PATH).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// An error and its causes on one line.

@@ -6,21 +6,27 @@
 //! | [`guard`] | what a request's body may be: size, time, no encodings |
 //! | [`observe`] | request ids, the access log, metrics, panics |
 //! | [`error`] | errors, in the form that the path's clients know |
+//! | [`codes`] | the list of their stable names |
+//! | [`openapi`] | what operations say about themselves, the document made of it, `/docs` |
 //! | [`extract`] | reading bodies |
 //! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`webhooks`] | providers' deliveries |
 //! | [`sdk`] | the SDK API |
+//! | [`mcp`] | the MCP server |
 //! | [`program()`] | the whole of it |
 //! | [`control`] | requests of local commands to the running process, on a listener of their own |
 //!
 //! A router of operations is wrapped once with [`base`] and served with [`server::serve`].
 
+pub mod codes;
 pub mod control;
 pub mod error;
 pub mod extract;
 pub mod guard;
 mod io;
+pub mod mcp;
 pub mod observe;
+pub mod openapi;
 pub mod probes;
 mod program;
 pub mod sdk;
@@ -34,7 +40,7 @@ use axum::middleware::from_fn_with_state;
 
 use crate::clock::Clock;
 pub use error::ApiError;
-pub use program::{Program, program};
+pub use program::{Program, operations, program, undescribed};
 pub use server::Limits;
 
 /// Puts the base around a router: answers for unknown paths and methods, body limits, request ids, the

@@ -4,24 +4,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use super::openapi::{Access, Operation, Routes, Tag};
 use crate::telemetry::Metrics;
 
 /// Longest that the checks of `/readyz` may take; a database that hangs is not ready.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One check of `/readyz`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Check {
     /// What is checked (`database`, `schema`, `queue`).
     pub name: &'static str,
@@ -35,19 +36,47 @@ pub struct Check {
 /// Makes the checks of `/readyz`.
 pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Vec<Check>> + Send + Sync>;
 
+/// What the routes need.
 #[derive(Clone)]
-struct Probes {
-    probe: Probe,
-    metrics: Metrics,
+pub struct Probes {
+    /// Makes the checks.
+    pub probe: Probe,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+}
+
+/// The answer of `/readyz`.
+#[derive(Serialize, JsonSchema)]
+struct Readiness {
+    status: ReadinessWord,
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ReadinessWord {
+    Ready,
+    NotReady,
 }
 
 /// The three routes.
-pub fn routes(probe: Probe, metrics: Metrics) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(render))
-        .with_state(Probes { probe, metrics })
+pub fn routes() -> Routes<Probes> {
+    let health = Operation::get("/healthz", "healthz", "Whether the process is alive")
+        .about("Asks no database.")
+        .tag(Tag::Service)
+        .access(Access::Anybody)
+        .answer_text(200, "text/plain; charset=utf-8", "It is.");
+    let check = |word: &str, ok: bool| json!({"status": word, "checks": [{"name": "database", "ok": ok}]});
+    let ready = Operation::get("/readyz", "readyz", "Whether the process can work")
+        .tag(Tag::Service)
+        .access(Access::Anybody)
+        .answer::<Readiness>(200, "It can.", check("ready", true))
+        .answer::<Readiness>(503, "It cannot; the checks say why.", check("not_ready", false));
+    let metrics = Operation::get("/metrics", "metrics", "Figures for Prometheus")
+        .tag(Tag::Service)
+        .access(Access::Anybody)
+        .answer_text(200, "text/plain; version=0.0.4; charset=utf-8", "Prometheus text.");
+    Routes::new().add(health, healthz).add(ready, readyz).add(metrics, render)
 }
 
 /// Whether a path is one of ours, which the access log passes over.
@@ -69,8 +98,8 @@ async fn readyz(State(probes): State<Probes>) -> Response {
     };
     let ready = checks.iter().all(|check| check.ok);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if ready { "ready" } else { "not_ready" };
-    (status, [(CACHE_CONTROL, "no-store")], Json(json!({ "status": word, "checks": checks }))).into_response()
+    let word = if ready { ReadinessWord::Ready } else { ReadinessWord::NotReady };
+    (status, [(CACHE_CONTROL, "no-store")], Json(Readiness { status: word, checks })).into_response()
 }
 
 async fn render(State(probes): State<Probes>) -> Response {

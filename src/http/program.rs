@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::Router;
 use connector_sdk::Clock;
 
-use super::probes::{self, Check, Probe};
+use super::openapi::{self, Operation, Routes};
+use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base};
+use super::{Limits, base, mcp};
 use crate::chat::Chat;
 use crate::service::Services;
 use crate::store::Store;
@@ -54,11 +55,39 @@ pub fn program(program: Program) -> Router {
         public_url: public_url.into(),
         tolerance: signature_tolerance,
     };
-    let router = Router::new()
-        .merge(webhooks::routes(webhooks))
-        .merge(sdk::routes(sdk))
-        .merge(probes::routes(probe(services.store, clock.clone()), metrics));
-    base(router, limits, clock)
+    let probes = Probes { probe: probe(services.store, clock.clone()), metrics };
+    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes } = surface();
+    let routes =
+        of_webhooks.with_state(webhooks).merge(of_sdk.with_state(sdk)).merge(of_probes.with_state(probes));
+    base(openapi::serve(routes).into_router(), limits, clock)
+}
+
+/// Every route, by what its handlers stand on.
+struct Surface {
+    webhooks: Routes<Webhooks>,
+    sdk: Routes<Sdk>,
+    probes: Routes<Probes>,
+}
+
+fn surface() -> Surface {
+    Surface {
+        webhooks: webhooks::routes(),
+        sdk: sdk::routes().merge(mcp::routes()),
+        probes: probes::routes(),
+    }
+}
+
+/// Every operation of the program: what its document describes.
+pub fn operations() -> Vec<Operation> {
+    let Surface { webhooks, sdk, probes } = surface();
+    let lists = [webhooks.operations(), sdk.operations(), probes.operations()];
+    lists.into_iter().flatten().cloned().chain(openapi::operations()).collect()
+}
+
+/// Paths that the program serves and no OpenAPI document can describe, each with the reason.
+pub fn undescribed() -> Vec<(&'static str, &'static str)> {
+    let Surface { webhooks, sdk, probes } = surface();
+    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths()].concat()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

@@ -7,17 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use connector_sdk::{Clock, RawRequest};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::domain::ConnectionId;
 use crate::http::ApiError;
 use crate::http::extract::RawBody;
+use crate::http::openapi::{Access, In, Operation, Routes, Tag};
 use crate::telemetry::metric;
 use crate::webhooks::inbox::{Inbox, Refusal};
 
@@ -34,12 +35,38 @@ pub struct Webhooks {
     pub tolerance: Duration,
 }
 
+/// What a provider is told.
+#[derive(Serialize, JsonSchema)]
+struct Received {
+    /// Always true: everything of the delivery is stored.
+    received: bool,
+}
+
 /// The routes.
-pub fn routes(webhooks: Webhooks) -> Router {
-    Router::new()
-        .route("/api/integrations/{connector}/webhook/{connection}", post(to_connection))
-        .route("/api/integrations/{connector}/webhook", post(to_only_connection))
-        .with_state(webhooks)
+pub fn routes() -> Routes<Webhooks> {
+    let described = |path, id, summary| {
+        Operation::post(path, id, summary)
+            .about(
+                "Answered when the delivery is stored durably; what it says is worked off afterwards. The same delivery \
+                 again is answered the same and changes nothing.",
+            )
+            .tag(Tag::Webhooks)
+            .access(Access::Signature)
+            .parameter::<String>(In::Path, "connector", "The connector's name, `stripe` for one.")
+            .raw_body("application/json")
+            .answer::<Received>(200, "Stored.", json!({"received": true}))
+            .codes(&["malformed", "not_found", "signature_refused"])
+    };
+    let to_one = "/api/integrations/{connector}/webhook/{connection}";
+    let to_one = described(to_one, "receive_webhook", "A delivery for a connection").parameter::<String>(
+        In::Path,
+        "connection",
+        "The connection's id, `con_…`.",
+    );
+    let to_only = "/api/integrations/{connector}/webhook";
+    let to_only =
+        described(to_only, "receive_webhook_of_only_connection", "A delivery for the only connection");
+    Routes::new().add(to_one, to_connection).add(to_only, to_only_connection)
 }
 
 async fn to_connection(
@@ -92,7 +119,7 @@ impl Webhooks {
             Ok(receipt) => {
                 count(connector, "stored", receipt.stored);
                 count(connector, "duplicate", receipt.duplicates);
-                Ok((StatusCode::OK, axum::Json(json!({ "received": true }))).into_response())
+                Ok((StatusCode::OK, axum::Json(Received { received: true })).into_response())
             }
             Err(refusal) => Err(refuse(connector, &refusal)),
         }

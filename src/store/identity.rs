@@ -178,6 +178,18 @@ pub trait IdentityStore {
         limit: i64,
     ) -> Result<Listed<EndUser>>;
 
+    /// As [`Self::list_users`], those alone of whose name, e-mail address or external id a word begins as `search`
+    /// says. Letters beyond ASCII are found as they are written. Reads the organisation's (or the company's) users
+    /// in order until the page is full.
+    async fn search_users(
+        &self,
+        org: &OrgId,
+        search: &str,
+        company: Option<&CompanyId>,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Listed<EndUser>>;
+
     /// As [`Self::put_company`]; `company` links the user (and marks both companies dirty on a move).
     async fn put_user(
         &self,

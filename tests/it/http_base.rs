@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use halo_sync::clock::SystemClock;
 use halo_sync::http::extract::{JsonBody, RawBody};
-use halo_sync::http::probes::{Check, Probe};
+use halo_sync::http::probes::{Check, Probe, Probes};
 use halo_sync::http::{ApiError, Limits, base, probes, server};
 use halo_sync::telemetry::Metrics;
 use serde_json::Value;
@@ -30,6 +30,10 @@ fn limits() -> Limits {
         max_connections: 64,
         shutdown: Duration::from_secs(5),
     }
+}
+
+fn probe_routes(probe: Probe) -> Router {
+    probes::routes().with_state(Probes { probe, metrics: Metrics::detached().unwrap() }).into_router()
 }
 
 struct Running {
@@ -63,7 +67,7 @@ async fn start(limits: Limits) -> Running {
         );
     let probe: Probe =
         Arc::new(|| Box::pin(async { vec![Check { name: "database", ok: true, detail: None }] }));
-    let routes = routes.merge(probes::routes(probe, Metrics::detached().unwrap()));
+    let routes = routes.merge(probe_routes(probe));
     let router = base(routes, limits.clone(), Arc::new(SystemClock));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -528,7 +532,7 @@ mod without_a_socket {
         let routes = Router::new()
             .route("/echo", post(|RawBody(bytes): RawBody| async move { bytes }))
             .route("/fail", get(|| async { ApiError::internal(&std::io::Error::other("disk gone")) }))
-            .merge(probes::routes(probe, Metrics::detached().unwrap()));
+            .merge(probe_routes(probe));
         let router = base(routes, limits(), Arc::new(SystemClock));
         let send = async |method: &str, uri: &str, body: &'static str| {
             let request =
@@ -564,8 +568,7 @@ mod without_a_socket {
             Arc::new(|| Box::pin(async { panic!("a check fails") })),
         ];
         for probe in checks {
-            let router =
-                base(probes::routes(probe, Metrics::detached().unwrap()), limits(), Arc::new(SystemClock));
+            let router = base(probe_routes(probe), limits(), Arc::new(SystemClock));
             let response =
                 router.clone().oneshot(Request::get("/readyz").body(Body::empty()).unwrap()).await.unwrap();
             assert_eq!(response.status(), 503);

@@ -1,9 +1,10 @@
-//! The SDK API over the real router, on both databases.
+//! The SDK API and what is around it, over the real router.
 
 mod chat;
 mod context;
 mod conversations;
 mod events;
+mod openapi;
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;

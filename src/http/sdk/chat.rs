@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -27,6 +28,7 @@ use crate::domain::ids::new_id;
 use crate::domain::orgs::Switch;
 use crate::http::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::openapi::{Access, Operation, Tag};
 use crate::store::conversations::{Author, Refusal, TurnStart};
 
 /// Stored messages that are passed on where the caller sends no history.
@@ -36,6 +38,51 @@ const BUSY_SECONDS: u64 = 2;
 const SESSION: HeaderName = HeaderName::from_static("x-session-id");
 const AGENT: HeaderName = HeaderName::from_static("x-agent-id");
 const CONVERSATION: HeaderName = HeaderName::from_static("x-conversation-id");
+
+/// Refusals of a token.
+pub(super) const IDENTITY: [&str; 5] =
+    ["identity_required", "identity_invalid", "identity_expired", "identity_scope", "identity_mismatch"];
+
+fn described(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
+    let body = json!({"message": "Which plan am I on?", "user_id": "user_123", "session_id": "ses_1"});
+    Operation::post(path, id, summary)
+        .about(
+            "Tells the configured model (`[chat]` in the settings) what `chat/context` tells, passes the conversation on, \
+             and stores both turns.\n\nWhat is stored of the user enters the prompt for a server key, and for a user that a \
+             `user_token` proves. A publishable key that merely names a user is answered from what its own request brings, \
+             unless the organisation has switched `unverified_chat` on: the model recites what it is told, and anybody can \
+             name anybody.\n\nWho hangs up calls the model off.",
+        )
+        .tag(Tag::Chat)
+        .access(Access::AnyKey)
+        .body::<ChatBody>(body)
+        .codes(&IDENTITY)
+        .codes(&["missing_field", "too_large", "model_failed", "model_refused", "model_timeout", "model_busy"])
+        .codes(&["chat_busy", "chat_not_configured"])
+}
+
+/// What `chat` says about itself.
+pub fn operation() -> Operation {
+    let answer = json!({"response": "You are on Pro.", "session_id": "ses_1", "agent_id": null,
+        "conversation_id": "cnv_01K0000000000000000000000"});
+    described("/api/sdk/chat", "chat", "Answer a message")
+        .answer::<Answer>(200, "The whole answer.", answer)
+        .header("X-Session-Id", "The session.")
+        .header("X-Conversation-Id", "The conversation that both turns are stored in.")
+}
+
+/// What `chat/stream` says about itself.
+pub fn stream_operation() -> Operation {
+    described("/api/sdk/chat/stream", "chat_stream", "Answer a message as a stream")
+        .answer_text(
+            200,
+            "text/plain",
+            "The answer's text as it comes; a transfer that breaks off is an answer that did.",
+        )
+        .header("X-Session-Id", "The session.")
+        .header("X-Agent-Id", "The agent, where one was named.")
+        .header("X-Conversation-Id", "The conversation that both turns are stored in.")
+}
 
 /// `POST /api/sdk/chat`: the whole answer.
 pub async fn handle(
@@ -53,13 +100,10 @@ pub async fn handle(
             None => return Err(refusal(ModelError::Cut)),
         }
     }
-    let answer = Answer {
-        response: &response,
-        session_id: &turn.session_id,
-        agent_id: turn.agent_id.as_deref(),
-        conversation_id: &turn.conversation_id,
-    };
-    Ok((turn.headers(), axum::Json(answer)).into_response())
+    let headers = turn.headers();
+    let Begun { session_id, agent_id, conversation_id, .. } = turn;
+    let answer = Answer { response, session_id, agent_id, conversation_id: conversation_id.0 };
+    Ok((headers, axum::Json(answer)).into_response())
 }
 
 /// `POST /api/sdk/chat/stream`: the answer's text as it comes. When it breaks off, so does the transfer.
@@ -92,12 +136,18 @@ pub async fn stream(
     Ok((headers, body).into_response())
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
-    response: &'a str,
-    session_id: &'a str,
-    agent_id: Option<&'a str>,
-    conversation_id: &'a ConversationId,
+/// What is answered.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatAnswer")]
+struct Answer {
+    /// What the model says.
+    response: String,
+    /// The session: send it with the next message.
+    session_id: String,
+    /// The agent that was named.
+    agent_id: Option<String>,
+    /// Our id of the conversation; rate it with `conversations`.
+    conversation_id: String,
 }
 
 /// A turn whose question is stored and whose answer is on its way.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -31,44 +32,59 @@ const IMAGES: usize = 10;
 pub(super) const RETRY_SECONDS: u64 = 5;
 
 /// A body of `chat`, `chat/stream` or `chat/context`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "ChatRequest")]
 pub(super) struct ChatBody {
-    /// The caller's id of the user; `anonymous` or nothing for nobody.
+    /// The caller's id of the user; `anonymous`, empty or absent: nobody.
+    #[schemars(length(max = 200))]
     pub(super) user_id: Option<String>,
-    /// A token that proves who speaks.
+    /// A token that proves who speaks, signed with the organisation's identity secret.
     pub(super) user_token: Option<String>,
-    /// The caller's id of the company, which counts where the user is linked to none.
+    /// The caller's id of the company, or ours, which counts where the user is linked to none.
+    #[schemars(length(max = 200))]
     pub(super) company_id: Option<String>,
-    /// The browser session.
+    /// The browser session, cut to 200 characters; given back where it is left out. It says which conversation goes on.
     pub(super) session_id: Option<String>,
+    /// Where the conversation takes place.
     pub(super) mode: Mode,
+    /// The caller's name of the AI agent.
+    #[schemars(length(max = 200))]
     pub(super) agent_id: Option<String>,
-    /// Traits of the user, laid over what is stored.
+    /// Traits of the user, laid over the stored ones for this answer only; at most 10,000 characters of JSON.
     pub(super) custom_fields: Map<String, Value>,
-    /// Context entries, laid over what is stored.
+    /// Context entries by key, laid over the stored ones for this answer only; at most 20,000 bytes of JSON.
     pub(super) context: BTreeMap<String, ContextEntry>,
-    /// Traits and context of the company.
+    /// What the request says about the company; at most 50,000 bytes of JSON.
     pub(super) company: CompanyPart,
-    /// What the visitor is doing.
+    /// What the visitor is doing, a line each: the prompt's last section.
+    #[schemars(length(max = 5000))]
     pub(super) behavior_context: Option<String>,
-    /// `chat/context`: whether each value's origin is told.
+    /// `chat/context`: whether the answer says where each value comes from, and what it won against.
     pub(super) explain: bool,
-    /// Tokens that the text may take.
+    /// Tokens that the prompt's text may take. Absent: the setting `prompt.budget_tokens`.
     pub(super) budget_tokens: Option<usize>,
-    /// `chat`: what the user says. Read by [`ChatBody::message`].
+    /// What the user says, at most 10,000 characters. Needed by `chat`, ignored by `chat/context`.
+    #[schemars(with = "Option<String>")]
     message: Value,
-    /// `chat`: what was said before. Read by [`ChatBody::history`].
+    /// What was said before, oldest first, at most 50 messages; absent: what is stored of the session. Ignored by
+    /// `chat/context`.
+    #[schemars(with = "Option<Vec<HistoryItem>>")]
     conversation_history: Value,
-    /// `chat`: addresses of pictures. Read by [`ChatBody::images`].
+    /// Pictures, at most 10: `https` or `data:image` addresses. Passed on to the model, never fetched here. Ignored by
+    /// `chat/context`.
+    #[schemars(with = "Option<Vec<String>>")]
     images: Value,
 }
 
 /// What was said before, as the reference's clients send it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "ChatHistoryItem")]
 pub(super) struct HistoryItem {
+    /// Who spoke: `user`, `assistant`, or `agent` for a person. Also taken as `speaker`.
     #[serde(alias = "speaker")]
     pub(super) role: Role,
+    /// What was said. Also taken as `content`.
     #[serde(alias = "content")]
     pub(super) text: String,
 }

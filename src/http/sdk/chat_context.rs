@@ -7,10 +7,13 @@
 //! The answer has a strong `ETag` over everything that it is made from. Sent back as `If-None-Match` it is answered
 //! with 304 while nothing has changed, which costs one statement and no rendering.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{FromRequest as _, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use schemars::JsonSchema;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -22,11 +25,95 @@ use super::{Caller, Sdk};
 use crate::context::merge::Party;
 use crate::context::render::Trimmed;
 use crate::context::{Merged, Request, Scope, Section};
-use crate::domain::{CompanyId, UserId};
+use crate::domain::{CompanyId, ContextEntry, UserId};
 use crate::http::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::openapi::{In, Operation, Tag};
 use crate::store::conversations::ViewStamp;
 use crate::store::identity::Lookup;
+
+/// What the answer is made of, for the document; [`Answer`] writes it without copying.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatContext")]
+struct Shape {
+    /// The text for the system prompt.
+    text: String,
+    /// About how many tokens it takes.
+    tokens: usize,
+    /// Its sections, in their order.
+    sections: Vec<Section>,
+    /// What the budget left out.
+    trimmed: Vec<Trimmed>,
+    /// What won, by key.
+    document: DocumentShape,
+    /// Our id of the user, `null` when nobody is known by the id that was sent.
+    user_id: Option<String>,
+    /// Our id of the company, likewise.
+    company_id: Option<String>,
+    /// With `explain`: each field and entry with its origin (`stored`, `token`, `request`), its rank, who wrote it
+    /// and when (`source`, `observed_at`), and what it won against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<Map<String, Value>>,
+}
+
+/// The merged document.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatDocument")]
+struct DocumentShape {
+    /// Fields of the user.
+    user: Option<Map<String, Value>>,
+    /// Fields of the company.
+    company: Option<Map<String, Value>>,
+    /// Context entries.
+    context: ContextsShape,
+}
+
+/// Context entries by key, of both scopes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatContextEntries")]
+struct ContextsShape {
+    user: BTreeMap<String, ContextEntry>,
+    company: BTreeMap<String, ContextEntry>,
+}
+
+/// What the route says about itself.
+pub fn operation() -> Operation {
+    let request = json!({
+        "user_id": "user_123",
+        "context": {"errors": {"label": "Current Issues", "type": "error",
+                               "value": [{"area": "billing", "message": "Payment failed"}]}},
+    });
+    let text = "[User Profile]\nName: Jane Doe\n\n[Current Issues] (error)\n- billing: Payment failed";
+    let answer = json!({
+        "text": text, "tokens": 22,
+        "sections": [
+            {"name": "[User Profile]", "tokens": 7, "bytes": 29, "truncated": false},
+            {"name": "[Current Issues] (error)", "tokens": 14, "bytes": 50, "truncated": false},
+        ],
+        "trimmed": [],
+        "document": {
+            "user": {"name": "Jane Doe"}, "company": null,
+            "context": {"user": request["context"], "company": {}},
+        },
+        "user_id": "usr_01K0000000000000000000000", "company_id": null,
+    });
+    Operation::post("/api/sdk/chat/context", "chat_context", "What the chat's prompt says about a customer")
+        .about(
+            "Takes the chat's body; what does not bear on the context is ignored. What the request says is laid over what \
+             is stored, by rank, and printed in the format of `docs/prompt-format.md`.\n\nA user or company that is not \
+             known is no error: the text then holds what the request brings. `company_id` counts where the user is \
+             linked to no company.\n\nThe answer's `ETag` changes with everything that it is made from: sent back as \
+             `If-None-Match` it is answered with 304 while nothing has changed, at the cost of one look-up.",
+        )
+        .tag(Tag::Chat)
+        .parameter::<Option<String>>(In::Header, "if-none-match", "An `ETag` of an earlier answer to the same body.")
+        .body::<ChatBody>(request)
+        .answer::<Shape>(200, "The text and the document that it was made of.", answer)
+        .header("ETag", "Changes with everything that the answer is made from.")
+        .answer_empty(304, "Nothing has changed since the answer with that `ETag`.")
+        .header("ETag", "As it was.")
+        .codes(&["too_large", "identity_invalid", "identity_expired", "identity_scope", "identity_mismatch"])
+}
 
 /// The route.
 pub async fn handle(

@@ -5,15 +5,18 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use connector_sdk::Timestamp;
 use http::StatusCode;
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
+use super::chat::IDENTITY;
 use super::chat_body::{check_id, external, limit, missing, named, session, store_error, wrong};
 use super::{Caller, Sdk};
 use crate::domain::Rank;
 use crate::domain::conversations::{ConversationStatus, Mode, Rating, Role};
 use crate::http::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::openapi::{Access, Operation, Tag};
 use crate::store::conversations::{
     Author, Change, ConversationRef, ConversationWrite, MessageWrite, Refusal,
 };
@@ -27,39 +30,133 @@ pub(super) const SUBJECT_CHARS: usize = 1_000;
 /// How far a caller's clock may be ahead of ours.
 const AHEAD: TimeDelta = TimeDelta::days(1);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ConversationRequest")]
 struct Body {
+    /// The caller's id of the conversation, or ours (`cnv_…`). Needed.
+    #[schemars(length(min = 1, max = 200))]
     conversation_id: Option<String>,
+    /// The caller's id of the user, made where it is not known; `anonymous`, empty or absent: nobody.
+    #[schemars(length(max = 200))]
     user_id: Option<String>,
+    /// A token that proves who speaks.
     user_token: Option<String>,
+    /// The caller's id of the company, where the user is linked to none. Ignored of a publishable key.
+    #[schemars(length(max = 200))]
     company_id: Option<String>,
+    /// The browser session, cut to 200 characters. What is nobody's in it is linked when its user is identified.
     session_id: Option<String>,
+    /// Where it takes place.
     mode: Option<Mode>,
+    /// The caller's name of the AI agent.
+    #[schemars(length(max = 200))]
     agent_id: Option<String>,
+    /// Whether it goes on.
     status: Option<ConversationStatus>,
+    /// What it is about.
+    #[schemars(length(max = 1000))]
     subject: Option<String>,
-    /// From -1 to 1; `null` takes it away.
+    /// From -1 (bad) to 1 (good); `null` takes it away.
     #[serde(default, deserialize_with = "present")]
+    #[schemars(range(min = -1, max = 1))]
     sentiment: Option<Option<f64>>,
-    /// `null` takes it away.
+    /// What the user says of it; `null` takes it away.
     #[serde(default, deserialize_with = "present")]
     rating: Option<Option<Rating>>,
+    /// ISO 8601 with an offset; absent: its first message.
     started_at: Option<String>,
+    /// Its messages: all of them in their order, or some with an `id` or a `position`; at most 1,000.
     #[serde(default)]
     messages: Vec<BodyMessage>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A message.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "ConversationMessage")]
 struct BodyMessage {
+    /// The caller's id: a message that is stored with it is replaced. Also taken as `message_id`.
     #[serde(alias = "message_id")]
+    #[schemars(length(max = 200))]
     id: Option<String>,
+    /// Its place from 0, for a message without an id: the message that is stored there is replaced.
+    #[schemars(range(max = 9999))]
     position: Option<u32>,
+    /// Who speaks. Also taken as `speaker`.
     #[serde(alias = "speaker")]
     role: Role,
+    /// What is said. Also taken as `content`.
     #[serde(alias = "content")]
+    #[schemars(length(max = 50000))]
     text: String,
+    /// ISO 8601 with an offset; absent: now. Also taken as `created_at`.
     #[serde(alias = "created_at")]
     sent_at: Option<String>,
+}
+
+/// What is answered.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConversationAnswer")]
+struct Answer {
+    /// It is stored.
+    success: bool,
+    /// Our id.
+    id: String,
+    /// The caller's id, else ours.
+    conversation_id: String,
+    /// It was not known.
+    created: bool,
+    /// What became of the messages.
+    messages: MessagesAnswer,
+    /// Whether it goes on; told to a server key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<ConversationStatus>,
+    /// Number of its messages; told to a server key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_count: Option<i64>,
+    /// When it was made.
+    created_at: String,
+    /// When anything of it last changed.
+    updated_at: String,
+}
+
+/// What became of messages.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConversationMessagesAnswer")]
+struct MessagesAnswer {
+    /// New ones.
+    added: usize,
+    /// Ones whose text or speaker changed.
+    replaced: usize,
+}
+
+/// What the route says about itself.
+pub fn operation() -> Operation {
+    let body = json!({
+        "conversation_id": "conv_77", "user_id": "user_123", "sentiment": 0.4, "rating": "positive",
+        "messages": [
+            {"role": "user", "text": "Where is my invoice?", "sent_at": "2026-03-01T09:00:00Z"},
+            {"role": "assistant", "text": "Under Settings > Billing.", "sent_at": "2026-03-01T09:00:02Z"},
+        ],
+    });
+    let answer = json!({
+        "success": true, "id": "cnv_01K0000000000000000000000", "conversation_id": "conv_77", "created": true,
+        "messages": {"added": 2, "replaced": 0}, "status": "open", "message_count": 2,
+        "created_at": "2026-03-01T09:00:05.000000+00:00", "updated_at": "2026-03-01T09:00:05.000000+00:00",
+    });
+    Operation::post("/api/sdk/conversations", "put_conversation", "Store a conversation")
+        .about(
+            "Makes the conversation or changes it: what is not said stays, and the same again changes nothing. A message \
+             replaces another only where it names it, by `id` or `position`; one that has neither stands at its place in the \
+             list, and is refused (`message_conflict`) where another is stored there.\n\nA publishable key writes to \
+             conversations of the user that it names, and to nobody's of its session. What it says is a claim: it \
+             replaces nothing that a server has said.",
+        )
+        .tag(Tag::Activity)
+        .access(Access::AnyKey)
+        .body::<Body>(body)
+        .answer::<Answer>(200, "It is stored.", answer)
+        .codes(&IDENTITY)
+        .codes(&["missing_field", "too_large", "not_yours", "not_found", "message_conflict"])
 }
 
 /// A member that is there, be it `null`.
@@ -138,21 +235,19 @@ pub async fn handle(
     let put = sdk.store.put_conversation(caller.org(), write).await.map_err(store_error)?;
     let put = put.map_err(refused)?;
     let conversation = &put.conversation;
-    let mut answer = json!({
-        "success": true,
-        "id": conversation.id,
-        "conversation_id": conversation.external_id.as_deref().unwrap_or(conversation.id.as_str()),
-        "created": put.created,
-        "messages": {"added": put.added, "replaced": put.replaced},
-        "created_at": reference_time(conversation.created_at),
-        "updated_at": reference_time(conversation.updated_at),
-    });
-    if voice.rank != Rank::Claimed {
-        answer["status"] = json!(conversation.status);
-        answer["message_count"] = json!(conversation.messages);
-    }
-    let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, axum::Json(answer)).into_response())
+    let for_server = voice.rank != Rank::Claimed;
+    let answer = Answer {
+        success: true,
+        id: conversation.id.0.clone(),
+        conversation_id: conversation.external_id.clone().unwrap_or_else(|| conversation.id.0.clone()),
+        created: put.created,
+        messages: MessagesAnswer { added: put.added, replaced: put.replaced },
+        status: for_server.then_some(conversation.status),
+        message_count: for_server.then_some(conversation.messages),
+        created_at: reference_time(conversation.created_at),
+        updated_at: reference_time(conversation.updated_at),
+    };
+    Ok(axum::Json(answer).into_response())
 }
 
 /// The reference's form of a time: microseconds, and an offset.

@@ -14,11 +14,9 @@ mod unique;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::post;
-
 use crate::chat::Chat;
 use crate::context::AttributeInfo;
+use crate::http::openapi::Routes;
 use crate::store::Store;
 
 pub use caller::{Caller, Voice};
@@ -56,14 +54,13 @@ impl PromptSettings {
 }
 
 /// The routes.
-pub fn routes(sdk: Sdk) -> Router {
-    Router::new()
-        .route("/api/sdk/chat/context", post(chat_context::handle))
-        .route("/api/sdk/chat", post(chat::handle))
-        .route("/api/sdk/chat/stream", post(chat::stream))
-        .route("/api/sdk/conversations", post(conversations::handle))
-        .route("/api/sdk/tickets/create", post(tickets::create))
-        .route("/api/sdk/tickets/update", post(tickets::update))
-        .route("/api/sdk/events", post(events::handle))
-        .with_state(sdk)
+pub fn routes() -> Routes<Sdk> {
+    Routes::new()
+        .add(chat_context::operation(), chat_context::handle)
+        .add(chat::operation(), chat::handle)
+        .add(chat::stream_operation(), chat::stream)
+        .add(conversations::operation(), conversations::handle)
+        .add(tickets::create_operation(), tickets::create)
+        .add(tickets::update_operation(), tickets::update)
+        .add(events::operation(), events::handle)
 }

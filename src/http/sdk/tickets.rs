@@ -2,16 +2,18 @@
 
 use axum::extract::{FromRequest as _, State};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::chat::IDENTITY;
 use super::chat_body::{check_id, external, json_text, limit, missing, named, session, store_error, wrong};
 use super::conversations::{SUBJECT_CHARS, reference_time, refused};
 use super::{Caller, Sdk};
 use crate::domain::conversations::{Priority, Ticket, TicketStatus};
 use crate::http::ApiError;
 use crate::http::extract::JsonBody;
+use crate::http::openapi::{Access, Operation, Tag};
 use crate::store::conversations::{Author, TicketChange, TicketWrite};
 
 /// The reference's limits.
@@ -23,23 +25,133 @@ const EMAIL_CHARS: usize = 320;
 const NAME_CHARS: usize = 500;
 const SOURCE: &str = "api";
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "TicketRequest")]
 struct Body {
     /// The caller's own id of the ticket: a second call with it makes no second ticket.
+    #[schemars(length(max = 200))]
     ticket_id: Option<String>,
+    /// The caller's id of the user, made where it is not known. This or `email` is needed.
+    #[schemars(length(max = 200))]
     user_id: Option<String>,
+    /// A token that proves who speaks.
     user_token: Option<String>,
+    /// An address by which the user is found, or made.
+    #[schemars(length(max = 320))]
     email: Option<String>,
+    /// The name of a user who is made.
+    #[schemars(length(max = 500))]
     name: Option<String>,
+    /// The caller's id of the company, where the user is linked to none. Ignored of a publishable key.
+    #[schemars(length(max = 200))]
     company_id: Option<String>,
+    /// The browser session, cut to 200 characters.
     session_id: Option<String>,
+    /// What it is about. Needed.
+    #[schemars(length(min = 1, max = 1000))]
     subject: Option<String>,
+    /// The text.
+    #[schemars(length(max = 50000))]
     message: Option<String>,
+    /// Anything, at most 50,000 bytes of JSON.
     metadata: Option<Map<String, Value>>,
+    /// Where it comes from; `api` unless said.
+    #[schemars(length(max = 50))]
     source: Option<String>,
+    /// How far it is.
     status: TicketStatus,
+    /// How urgent it is.
     priority: Option<Priority>,
+}
+
+/// What is answered: what the caller said, with ids and times.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TicketAnswer")]
+struct Answer {
+    /// It is stored.
+    success: bool,
+    /// Our id.
+    id: String,
+    /// The caller's id, else ours.
+    ticket_id: String,
+    /// How far it is.
+    status: TicketStatus,
+    /// How urgent it is.
+    priority: Priority,
+    /// What it is about.
+    subject: String,
+    /// Where it comes from.
+    source: String,
+    /// It was not known; only of `create`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<bool>,
+    /// Our id of the user; told to a server key by `create`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    /// The user was made for it; told to a server key by `create`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_created: Option<bool>,
+    /// When it was made.
+    created_at: String,
+    /// When anything of it last changed.
+    updated_at: String,
+}
+
+impl From<Ticket> for Answer {
+    fn from(ticket: Ticket) -> Self {
+        Self {
+            success: true,
+            ticket_id: ticket.external_id.unwrap_or_else(|| ticket.id.0.clone()),
+            id: ticket.id.0,
+            status: ticket.status,
+            priority: ticket.priority,
+            subject: ticket.subject,
+            source: ticket.source,
+            created: None,
+            user_id: None,
+            user_created: None,
+            created_at: reference_time(ticket.created_at),
+            updated_at: reference_time(ticket.updated_at),
+        }
+    }
+}
+
+fn example(status: &str) -> Value {
+    json!({
+        "success": true, "id": "tkt_01K0000000000000000000000", "ticket_id": "T-17", "status": status,
+        "priority": "priority", "subject": "Export fails", "source": "api",
+        "created_at": "2026-03-01T09:00:05.000000+00:00", "updated_at": "2026-03-01T09:00:05.000000+00:00",
+    })
+}
+
+/// What `tickets/create` says about itself.
+pub fn create_operation() -> Operation {
+    let body = json!({"ticket_id": "T-17", "user_id": "user_123", "subject": "Export fails",
+        "message": "Since this morning.", "priority": "priority"});
+    Operation::post("/api/sdk/tickets/create", "create_ticket", "Make a ticket")
+        .about(
+            "The user is found by `user_id`, else by `email` (whom others know by it before whom claims it), else made. \
+             With a `ticket_id` the call can be repeated. Members that are not named here are ignored; no AI reply is made.",
+        )
+        .tag(Tag::Activity)
+        .access(Access::AnyKey)
+        .body::<Body>(body)
+        .answer::<Answer>(200, "It is stored.", example("open"))
+        .codes(&IDENTITY)
+        .codes(&["missing_field", "too_large", "not_yours"])
+}
+
+/// What `tickets/update` says about itself.
+pub fn update_operation() -> Operation {
+    let body = json!({"ticket_id": "T-17", "status": "resolved"});
+    Operation::post("/api/sdk/tickets/update", "update_ticket", "Change a ticket")
+        .about("What is not said stays. Open and pending tickets weigh on a customer, resolved and closed ones do not.")
+        .tag(Tag::Activity)
+        .body::<Update>(body)
+        .answer::<Answer>(200, "As it is now.", example("resolved"))
+        .codes(&["missing_field", "too_large"])
+        .codes(&["not_found"])
 }
 
 /// Makes a ticket.
@@ -96,23 +208,29 @@ pub async fn create(
         priority: body.priority.unwrap_or_default(),
     };
     let put = sdk.store.put_ticket(caller.org(), write).await.map_err(store_error)?.map_err(refused)?;
-    let mut answer = shown(&put.ticket);
-    answer["success"] = json!(true);
-    answer["created"] = json!(put.created);
+    let (created, user_created) = (put.created, put.user_created);
+    let user = put.ticket.user_id.clone();
+    let mut answer = Answer { created: Some(created), ..put.ticket.into() };
     if caller.is_server() {
         // Whose a ticket is that names an address is not for a browser to learn.
-        answer["user_id"] = json!(put.ticket.user_id);
-        answer["user_created"] = json!(put.user_created);
+        answer.user_id = user.map(|id| id.0);
+        answer.user_created = Some(user_created);
     }
-    let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, axum::Json(answer)).into_response())
+    Ok(axum::Json(answer).into_response())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "TicketUpdateRequest")]
 struct Update {
+    /// The caller's id, or ours (`tkt_…`). Needed.
+    #[schemars(length(min = 1))]
     ticket_id: Option<String>,
+    /// How far it is.
     status: Option<TicketStatus>,
+    /// How urgent it is.
     priority: Option<Priority>,
+    /// What it is about.
+    #[schemars(length(min = 1, max = 1000))]
     subject: Option<String>,
 }
 
@@ -134,23 +252,7 @@ pub async fn update(
     let changed = sdk.store.change_ticket(caller.org(), id, &change, sdk.chat.clock().now()).await;
     let ticket = changed.map_err(store_error)?;
     let ticket = ticket.ok_or_else(|| ApiError::not_found("ticket_id: there is none with this id"))?;
-    let mut answer = shown(&ticket);
-    answer["success"] = json!(true);
-    Ok(axum::Json(answer).into_response())
-}
-
-/// What the caller said, with ids and times.
-fn shown(ticket: &Ticket) -> Value {
-    json!({
-        "id": ticket.id,
-        "ticket_id": ticket.external_id.as_deref().unwrap_or(ticket.id.as_str()),
-        "status": ticket.status,
-        "priority": ticket.priority,
-        "subject": ticket.subject,
-        "source": ticket.source,
-        "created_at": reference_time(ticket.created_at),
-        "updated_at": reference_time(ticket.updated_at),
-    })
+    Ok(axum::Json(Answer::from(ticket)).into_response())
 }
 
 fn check_email(email: &str) -> Result<(), ApiError> {

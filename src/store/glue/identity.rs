@@ -81,6 +81,22 @@ impl IdentityStore for Engine {
         )
     }
 
+    async fn search_users(
+        &self,
+        org: &OrgId,
+        search: &str,
+        company: Option<&CompanyId>,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Listed<EndUser>> {
+        let (search, after) = (search.to_owned(), after.map(str::to_owned));
+        unit!(
+            self.read(Scope::Org(org.clone())),
+            [org = org.clone(), search = search, company = company.cloned(), after = after],
+            |c| units::identity::search_users(c, org, search, company.as_ref(), after.as_deref(), limit)
+        )
+    }
+
     async fn put_user(
         &self,
         org: &OrgId,

@@ -19,6 +19,15 @@ use crate::store::identity::{
 use crate::store::traits::{self, Traits};
 use crate::store::{Result, StoreError};
 
+/// Whether a word of the name, the e-mail address or the caller's id begins as `$4` says. Both engines fold the
+/// case of ASCII letters alone here.
+macro_rules! user_words {
+    () => {
+        "' ' || lower(COALESCE(name, '') || ' ' || COALESCE(email, '') || ' ' || COALESCE(external_id, '')) \
+         LIKE $4 ESCAPE '\\'"
+    };
+}
+
 statements! {
     FIND_COMPANY_BY_ID = "SELECT * FROM companies WHERE org_id = $1 AND id = $2";
     FIND_COMPANY_BY_EXTERNAL = "SELECT * FROM companies WHERE org_id = $1 AND external_id = $2";
@@ -31,6 +40,13 @@ statements! {
     LOCK_USER = concat!("SELECT * FROM end_users WHERE org_id = $1 AND id = $2", for_update!());
     LIST_USERS = "SELECT * FROM end_users WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3";
     LIST_USERS_OF = "SELECT * FROM end_users WHERE org_id = $1 AND company_id = $4 AND id > $2 ORDER BY id LIMIT $3";
+    SEARCH_USERS = concat!(
+        "SELECT * FROM end_users WHERE org_id = $1 AND id > $2 AND ", user_words!(), " ORDER BY id LIMIT $3"
+    );
+    SEARCH_USERS_OF = concat!(
+        "SELECT * FROM end_users WHERE org_id = $1 AND company_id = $5 AND id > $2 AND ", user_words!(),
+        " ORDER BY id LIMIT $3"
+    );
     SETTLE_PLACEHOLDER = "UPDATE companies SET placeholder = false, version = version + 1
         WHERE org_id = $1 AND id = $2 AND placeholder";
     DELETE_USER = "DELETE FROM end_users WHERE org_id = $1 AND id = $2";
@@ -66,7 +82,7 @@ pub(crate) async fn list_companies(
     let rows: Vec<CompanyRow> = sqlx::query_as(LIST_COMPANIES)
         .bind(&org.0)
         .bind(clean(after.unwrap_or_default()))
-        .bind(rows::search_pattern(search))
+        .bind(rows::search_pattern(search, str::to_lowercase))
         .bind(limit)
         .fetch_all(c)
         .await?;
@@ -281,6 +297,31 @@ pub(crate) async fn list_users(
         }
         None => sqlx::query_as(LIST_USERS).bind(&org.0).bind(after).bind(limit).fetch_all(c).await?,
     };
+    listed_users(rows, limit)
+}
+
+pub(crate) async fn search_users(
+    c: &mut Conn,
+    org: &OrgId,
+    search: &str,
+    company: Option<&CompanyId>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Listed<EndUser>> {
+    let pattern = rows::search_pattern(Some(search), str::to_ascii_lowercase);
+    if pattern.is_empty() {
+        return list_users(c, org, company, after, limit).await;
+    }
+    let sql = if company.is_some() { SEARCH_USERS_OF } else { SEARCH_USERS };
+    let mut query =
+        sqlx::query_as(sql).bind(&org.0).bind(clean(after.unwrap_or_default())).bind(limit).bind(pattern);
+    if let Some(company) = company {
+        query = query.bind(clean(&company.0));
+    }
+    listed_users(query.fetch_all(c).await?, limit)
+}
+
+fn listed_users(rows: Vec<UserRow>, limit: i64) -> Result<Listed<EndUser>> {
     let full = is_full(rows.len(), limit);
     let rows = rows.into_iter().map(UserRow::read).collect::<Result<Vec<_>>>()?;
     Ok(Listed { next: rows.last().filter(|_| full).map(|user| user.id.0.clone()), rows })

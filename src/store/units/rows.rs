@@ -146,9 +146,10 @@ fn search_text(company: &Company) -> String {
     clean(&text)
 }
 
-/// The pattern that finds a beginning of a word in [`search_text`]; empty for no search.
-pub(crate) fn search_pattern(search: Option<&str>) -> String {
-    let words: Vec<String> = search.unwrap_or_default().split_whitespace().map(str::to_lowercase).collect();
+/// The pattern that finds a beginning of a word in [`search_text`]; empty for no search. `fold` is how the words
+/// that are searched have lost their case.
+pub(crate) fn search_pattern(search: Option<&str>, fold: fn(&str) -> String) -> String {
+    let words: Vec<String> = search.unwrap_or_default().split_whitespace().map(fold).collect();
     if words.is_empty() {
         return String::new();
     }
@@ -389,9 +390,9 @@ mod tests {
 
     #[test]
     fn a_search_is_taken_literally() {
-        assert_eq!(search_pattern(None), "");
-        assert_eq!(search_pattern(Some("  ")), "");
-        assert_eq!(search_pattern(Some("Acme  Co")), "% acme co%");
-        assert_eq!(search_pattern(Some("50%_\\")), "% 50\\%\\_\\\\%");
+        assert_eq!(search_pattern(None, str::to_lowercase), "");
+        assert_eq!(search_pattern(Some("  "), str::to_lowercase), "");
+        assert_eq!(search_pattern(Some("Acme  Co"), str::to_lowercase), "% acme co%");
+        assert_eq!(search_pattern(Some("50%_\\"), str::to_lowercase), "% 50\\%\\_\\\\%");
     }
 }

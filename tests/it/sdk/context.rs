@@ -20,7 +20,8 @@ on_both!(
 
 pub(super) async fn put_user(app: &App, id: &str, traits: Value, company: Option<&str>, rank: Rank) {
     let source = WriteSource { rank, source: "sdk".to_owned(), at: app.now() };
-    let patch = |value: &Value| TraitPatch { traits: value.as_object().unwrap().clone(), ..TraitPatch::default() };
+    let patch =
+        |value: &Value| TraitPatch { traits: value.as_object().unwrap().clone(), ..TraitPatch::default() };
     let by = |id: &str| Lookup::External(id.to_owned());
     let linked = match company {
         Some(company) => Some(put_company(app, company, json!({})).await),
@@ -61,7 +62,9 @@ async fn the_whole_body_of_the_reference_is_taken(app: &App) {
     assert_eq!(sections[3]["name"], "[Behavior Context]");
     assert!(sections.iter().all(|section| section["tokens"].as_u64().unwrap() > 0), "{sections:?}");
     // Nobody, with what the request brings.
-    for nobody in [json!({}), json!({"user_id": "anonymous"}), json!({"user_id": ""}), json!({"user_id": "?"})] {
+    for nobody in
+        [json!({}), json!({"user_id": "anonymous"}), json!({"user_id": ""}), json!({"user_id": "?"})]
+    {
         let mut body = nobody.clone();
         body["custom_fields"] = json!({"locale": "de"});
         let (status, answer) = call(app, "chat/context", &key, &body).await;
@@ -112,15 +115,27 @@ async fn every_value_says_where_it_comes_from(app: &App) {
         fields.iter().find(|field| field["key"] == key).unwrap().clone()
     };
     let name = field("user", "name");
-    assert_eq!((&name["origin"], &name["rank"], &name["source"]), (&json!("stored"), &json!("claimed"), &json!("sdk")));
+    assert_eq!(
+        (&name["origin"], &name["rank"], &name["source"]),
+        (&json!("stored"), &json!("claimed"), &json!("sdk"))
+    );
     assert!(name["observed_at"].is_string(), "{name}");
     let role = field("user", "role");
-    assert_eq!((&role["origin"], &role["rank"], &role["source"]), (&json!("request"), &json!("server"), &json!("request")));
+    assert_eq!(
+        (&role["origin"], &role["rank"], &role["source"]),
+        (&json!("request"), &json!("server"), &json!("request"))
+    );
     let loser = &role["losers"][0];
-    assert_eq!((&loser["value"], &loser["why"], &loser["source"]), (&json!("admin"), &json!("overwritten"), &json!("sdk")));
+    assert_eq!(
+        (&loser["value"], &loser["why"], &loser["source"]),
+        (&json!("admin"), &json!("overwritten"), &json!("sdk"))
+    );
     assert_eq!(field("company", "plan")["rank"], "server");
     let cart = &answer["explain"]["entries"][0];
-    assert_eq!((&cart["key"], &cart["origin"], &cart["source"]), (&json!("cart"), &json!("request"), &json!("request")));
+    assert_eq!(
+        (&cart["key"], &cart["origin"], &cart["source"]),
+        (&json!("cart"), &json!("request"), &json!("request"))
+    );
 }
 
 async fn an_unchanged_view_is_not_rendered_again(app: &App) {
@@ -128,7 +143,8 @@ async fn an_unchanged_view_is_not_rendered_again(app: &App) {
     put_user(app, "jane", json!({"name": "Jane"}), Some("acme"), Rank::Server).await;
     let (_, key) = app.key(KeyClass::Server).await;
     let ask = |body: Value, tag: Option<String>| {
-        let mut call = app.http.post(format!("{}/api/sdk/chat/context", app.base)).bearer_auth(&key).json(&body);
+        let mut call =
+            app.http.post(format!("{}/api/sdk/chat/context", app.base)).bearer_auth(&key).json(&body);
         if let Some(tag) = tag {
             call = call.header("if-none-match", tag);
         }
@@ -183,7 +199,9 @@ async fn the_users_link_goes_before_the_named_company(app: &App) {
     put_user(app, "jane", json!({"name": "Jane"}), Some("acme"), Rank::Server).await;
     put_user(app, "ola", json!({"name": "Ola"}), None, Rank::Server).await;
     let (_, key) = app.key(KeyClass::Server).await;
-    for (user, expected) in [(Some("jane"), "[Company: Acme]"), (Some("ola"), "[Company: Other]"), (None, "[Company: Other]")] {
+    for (user, expected) in
+        [(Some("jane"), "[Company: Acme]"), (Some("ola"), "[Company: Other]"), (None, "[Company: Other]")]
+    {
         let body = json!({"user_id": user, "company_id": "other"});
         let (_, answer) = call(app, "chat/context", &key, &body).await;
         assert!(answer["text"].as_str().unwrap().contains(expected), "{user:?}: {answer}");

@@ -108,7 +108,8 @@ impl ModelSandbox {
     /// The messages of the newest call.
     pub fn messages(&self) -> Vec<(String, Value)> {
         let last = self.asked().pop().unwrap().body;
-        let read = |message: &Value| (message["role"].as_str().unwrap().to_owned(), message["content"].clone());
+        let read =
+            |message: &Value| (message["role"].as_str().unwrap().to_owned(), message["content"].clone());
         last["messages"].as_array().unwrap().iter().map(read).collect()
     }
 
@@ -131,7 +132,8 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
         }
         Reply::Whole(text) => {
             let message = json!({"role": "assistant", "content": text});
-            return axum::Json(json!({"choices": [{"message": message, "finish_reason": "stop"}]})).into_response();
+            return axum::Json(json!({"choices": [{"message": message, "finish_reason": "stop"}]}))
+                .into_response();
         }
         Reply::Flood => (vec!["x".repeat(1_000); 300], None),
         Reply::Say(pieces) => (pieces, Some(event(json!({}), json!("stop")) + "data: [DONE]\n\n")),
