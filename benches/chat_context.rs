@@ -25,6 +25,7 @@ use halo_sync::domain::companies::TraitPatch;
 use halo_sync::domain::connections::KeyClass;
 use halo_sync::http::ApiError;
 use halo_sync::http::sdk::{self, PromptSettings, Sdk, auth::Keys};
+use halo_sync::product::Product;
 use halo_sync::service::{Request, Services};
 use halo_sync::store::identity::{Lookup, WriteSource};
 use halo_sync::telemetry::{self, Metrics};
@@ -103,6 +104,7 @@ async fn serve(file: &str) {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
+        product: Product::new(services.store.clone(), services.clock.clone(), None),
         prompt: Arc::new(PromptSettings::default()),
         chat: Arc::new(Chat::new(None, services.clock.clone())),
     };
@@ -116,7 +118,7 @@ async fn serve(file: &str) {
 }
 
 /// Answers a second of one path.
-async fn round(address: &str, request: &[u8]) -> f64 {
+async fn round(address: &str, request: &[u8], status: u16) -> f64 {
     let begun = Instant::now();
     let mut tasks = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -125,7 +127,7 @@ async fn round(address: &str, request: &[u8]) -> f64 {
             let mut client = Client::open(&address).await;
             let mut answered = 0usize;
             while begun.elapsed() < ROUND {
-                assert_eq!(client.call(&request).await, 200);
+                assert_eq!(client.call(&request).await, status);
                 answered += 1;
             }
             answered
@@ -155,19 +157,28 @@ fn main() {
     let (whole, bare) = (request("/api/sdk/chat/context"), request(BARE));
     head("chat/context, SQLite");
     runtime().block_on(async {
-        round(address, &whole).await;
-        let (mut wholes, mut bares, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let mut client = Client::open(address).await;
+        assert_eq!(client.call(&whole).await, 200);
+        let head = client.head();
+        let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("an ETag");
+        let headers = [("authorization", bearer.as_str()), ("if-none-match", tag)];
+        let known = client::post("/api/sdk/chat/context", &headers, body.as_bytes());
+        round(address, &whole, 200).await;
+        let (mut wholes, mut bares, mut ratios, mut unchanged) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let (a, b) = (round(address, &whole).await, round(address, &bare).await);
+            let (a, b) = (round(address, &whole, 200).await, round(address, &bare, 200).await);
             wholes.push(a);
             bares.push(b);
             ratios.push(a / b);
+            unchanged.push(round(address, &known, 304).await);
         }
-        for list in [&mut wholes, &mut bares, &mut ratios] {
+        for list in [&mut wholes, &mut bares, &mut ratios, &mut unchanged] {
             list.sort_by(f64::total_cmp);
         }
         row("chat/context, median", at(&wholes, 0.5), "/s", Goal::None);
         row("only reads the same rows, median", at(&bares, 0.5), "/s", Goal::None);
+        row("unchanged since the ETag, median", at(&unchanged, 0.5), "/s", Goal::None);
         row("ratio, median of the rounds", at(&ratios, 0.5), "x", Goal::AtLeast(RATIO));
         row("ratio, worst round", at(&ratios, 0.0), "x", Goal::None);
     });

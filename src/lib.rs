@@ -17,6 +17,7 @@
 //! | [`mod@derive`] | pure functions over facts |
 //! | [`context`] | merge and render |
 //! | [`jobs`] | the job engine |
+//! | [`product`] | what a product says about its users and companies |
 //! | [`service`] | what a person can ask for, as values |
 //! | [`backups`] | copies of the embedded database |
 //! | [`http`] | the HTTP surface |
@@ -37,6 +38,7 @@ pub mod domain;
 pub mod http;
 pub mod jobs;
 pub mod mcp;
+pub mod product;
 mod recent;
 pub mod recompute;
 pub mod registry;

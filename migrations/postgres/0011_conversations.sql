@@ -1,7 +1,5 @@
 -- What a chat's view is told apart by: counted up with every change of the row.
 ALTER TABLE end_users ADD COLUMN version BIGINT NOT NULL DEFAULT 0;
--- Who wrote the ticket that names an address only, in any case of ASCII letters.
-CREATE INDEX end_users_any_email ON end_users (org_id, lower(email)) WHERE email IS NOT NULL;
 
 -- user_id, company_id: ours; NULL while nobody is known. user_rank: whose word the user is. sentiment: millionths,
 -- from -1,000,000 to 1,000,000; sentiment_rank, rating_rank: whose word they are. active_at: its newest message.
@@ -90,12 +88,13 @@ CREATE INDEX user_events_session ON user_events (org_id, session_id) WHERE user_
 CREATE INDEX user_events_created ON user_events (org_id, created_at);
 SELECT halo_sync_protect('user_events', false);
 
--- What a user did on a day (days since 1970, UTC), so that nobody has to count events.
+-- What a user did on a day (days since 1970, UTC), so that nobody has to count events. seen: 1 where the product saw
+-- the user that day.
 CREATE TABLE activity_days (
     org_id TEXT COLLATE "C" NOT NULL,
     user_id TEXT COLLATE "C" NOT NULL,
     day BIGINT NOT NULL,
-    identifies BIGINT NOT NULL,
+    seen BIGINT NOT NULL,
     events BIGINT NOT NULL,
     messages BIGINT NOT NULL,
     tickets BIGINT NOT NULL,

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::output::ColorChoice;
 use super::{
     audit, backup, companies, completions, config, connect, connections, connectors, derive, doctor, jobs,
-    keys, mcp, migrate, render, restore, runs, serve, sync, webhooks, worker,
+    keys, mcp, migrate, render, restore, runs, sdk, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -127,6 +127,8 @@ pub enum Command {
     ///
     /// Without a subcommand: the list.
     Keys(keys::Args),
+    /// The browser SDK
+    Sdk(sdk::Args),
     /// Serve what is known of customers to an agent on this machine, over MCP on stdin and stdout
     ///
     /// For an agent's settings: the command it starts. It reads only, beside whatever runs. Agents on other machines use POST /api/mcp of `serve` with a server key.

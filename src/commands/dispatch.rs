@@ -3,7 +3,7 @@
 use super::cli::Command;
 use super::{
     App, CommandError, ExitCode, audit, backup, companies, completions, config, connect, connections,
-    connectors, derive, doctor, jobs, keys, mcp, migrate, openapi, render, restore, runs, serve, sync,
+    connectors, derive, doctor, jobs, keys, mcp, migrate, openapi, render, restore, runs, sdk, serve, sync,
     version, webhooks, worker,
 };
 
@@ -13,6 +13,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
     match command {
         Command::Connectors(args) => connectors::run(app, &args)?,
         Command::Config(args) => config::run(app, &args)?,
+        Command::Sdk(args) => sdk::run(app, args)?,
         Command::Completions(args) => completions::run(app, &args)?,
         Command::Openapi => openapi::run(app)?,
         Command::Version => version::run(app)?,

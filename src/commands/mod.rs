@@ -33,6 +33,7 @@ pub mod restore;
 mod resync;
 mod running;
 pub mod runs;
+pub mod sdk;
 pub mod serve;
 pub mod sync;
 pub mod version;

@@ -31,19 +31,26 @@ impl Money {
     /// An amount in major units, converted exactly. `None` where it does not fit: half a yen, a
     /// tenth of a cent, more than an `i64` holds, or no currency code.
     pub fn from_major(major: &Number, currency: &str) -> Option<Self> {
+        Self::parse_major(&major.to_string(), currency)
+    }
+
+    /// As [`Self::from_major`], from the text of a JSON number: to its last digit, however many there are.
+    pub fn parse_major(text: &str, currency: &str) -> Option<Self> {
         let mut money = Self::new(0, currency)?;
-        let text = major.to_string();
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-            None => (text.as_str(), 0),
+            None => (text, 0),
         };
         let (negative, mantissa) = match mantissa.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, mantissa),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        // Zeros at the end of a fraction say nothing, and would not fit.
+        let fraction = fraction.trim_end_matches('0');
         let mut digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-        let mut shift = exponent + money.decimals() as i32 - i32::try_from(fraction.len()).ok()?;
+        let decimals = i32::try_from(money.decimals()).ok()?;
+        let mut shift = exponent.checked_add(decimals)?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
         while shift < 0 && digits != 0 {
             if digits % 10 != 0 {
                 return None;
@@ -65,6 +72,17 @@ impl Money {
         let digits: String = amount.chars().filter(|c| *c != '.').collect();
         let money = Self::new(digits.parse().ok()?, currency)?;
         (money.to_string() == text).then_some(money)
+    }
+
+    /// The amount in major units as the shortest JSON number: `299`, `299.5`.
+    pub fn major(&self) -> String {
+        let text = self.to_string();
+        let number = text.rsplit_once(' ').map_or(text.as_str(), |(number, _)| number);
+        if number.contains('.') {
+            number.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            number.to_owned()
+        }
     }
 
     fn decimals(&self) -> usize {

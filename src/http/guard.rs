@@ -23,6 +23,16 @@ use super::error::ApiError;
 use super::io::HeadFault;
 use super::server::Limits;
 
+/// Paths that take many records at once, and the most bytes of their bodies. Their keys are judged from the head,
+/// before the body is read.
+const BULK_PATHS: [&str; 2] = ["/api/sdk/users/update", "/api/sdk/companies/update"];
+const BULK_BYTES: usize = 24 * 1024 * 1024;
+
+/// The most bytes that a body at this path may have.
+pub(super) fn most_bytes(path: &str, limits: &Limits) -> usize {
+    if BULK_PATHS.contains(&path) { limits.max_body_bytes.max(BULK_BYTES) } else { limits.max_body_bytes }
+}
+
 const GOING: u8 = 0;
 const TOO_LARGE: u8 = 1;
 const TOO_SLOW: u8 = 2;
@@ -41,9 +51,9 @@ impl BodyState {
     }
 
     /// The error that replaces the operation's answer.
-    pub(super) fn verdict(&self, limits: &Limits) -> Option<ApiError> {
+    pub(super) fn verdict(&self, most: usize) -> Option<ApiError> {
         match self.verdict.load(Ordering::Acquire) {
-            TOO_LARGE => Some(too_large(limits)),
+            TOO_LARGE => Some(too_large(most)),
             TOO_SLOW => Some(
                 ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "Request time-out")
                     .detail("the body did not arrive in time")
@@ -54,10 +64,10 @@ impl BodyState {
     }
 }
 
-fn too_large(limits: &Limits) -> ApiError {
+fn too_large(most: usize) -> ApiError {
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Content too large")
-        .detail(format!("a body may have at most {} bytes", limits.max_body_bytes))
-        .with("max_bytes", limits.max_body_bytes)
+        .detail(format!("a body may have at most {most} bytes"))
+        .with("max_bytes", most)
         .closing()
 }
 
@@ -123,9 +133,10 @@ pub(super) async fn limit(
     if let Some(fault) = request.extensions().get::<HeadFault>().and_then(HeadFault::found) {
         return Err(ApiError::bad_request("malformed_head", fault).closing());
     }
-    let most = u64::try_from(limits.max_body_bytes).unwrap_or(u64::MAX);
+    let most_bytes = most_bytes(request.uri().path(), limits);
+    let most = u64::try_from(most_bytes).unwrap_or(u64::MAX);
     if request.body().size_hint().lower() > most {
-        return Err(too_large(limits));
+        return Err(too_large(most_bytes));
     }
     let state = Arc::new(BodyState::default());
     if request.body().is_end_stream() {
@@ -139,7 +150,7 @@ pub(super) async fn limit(
         Body::new(Limited {
             body,
             exact,
-            left: limits.max_body_bytes,
+            left: most_bytes,
             until: Instant::now() + limits.body_timeout,
             stall_after: limits.stall_timeout,
             timer: None,

@@ -12,12 +12,14 @@
 //! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
 //! | [`webhooks`] | providers' deliveries |
 //! | [`sdk`] | the SDK API |
+//! | [`browser`] | the browser SDK's files |
 //! | [`mcp`] | the MCP server |
 //! | [`program()`] | the whole of it |
 //! | [`control`] | requests of local commands to the running process, on a listener of their own |
 //!
 //! A router of operations is wrapped once with [`base`] and served with [`server::serve`].
 
+pub mod browser;
 pub mod codes;
 pub mod control;
 pub mod error;

@@ -92,6 +92,7 @@ pub(super) async fn observe(State(observer): State<Observer>, mut request: Reque
 }
 
 async fn run(observer: &Observer, request: Request<Body>, next: Next, unread: &Unread) -> Response {
+    let most = guard::most_bytes(request.uri().path(), &observer.limits);
     let limited = guard::limit(request, &observer.limits, &observer.room).await;
     let guard::Limiting { request, body, room: _until_answered } = match limited {
         Ok(limited) => limited,
@@ -107,7 +108,7 @@ async fn run(observer: &Observer, request: Request<Body>, next: Next, unread: &U
     if !body.is_finished() {
         unread.0.store(true, Ordering::Release);
     }
-    match body.verdict(&observer.limits) {
+    match body.verdict(most) {
         Some(error) => error.into_response(),
         None => response,
     }

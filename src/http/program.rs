@@ -10,8 +10,9 @@ use super::openapi::{self, Operation, Routes};
 use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base, mcp};
+use super::{Limits, base, browser, mcp};
 use crate::chat::Chat;
+use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -46,6 +47,7 @@ pub fn program(program: Program) -> Router {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
+        product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref()),
         prompt: Arc::new(prompt),
         chat: Arc::new(chat),
     };
@@ -56,9 +58,12 @@ pub fn program(program: Program) -> Router {
         tolerance: signature_tolerance,
     };
     let probes = Probes { probe: probe(services.store, clock.clone()), metrics };
-    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes } = surface();
-    let routes =
-        of_webhooks.with_state(webhooks).merge(of_sdk.with_state(sdk)).merge(of_probes.with_state(probes));
+    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes, files } = surface();
+    let routes = of_webhooks
+        .with_state(webhooks)
+        .merge(of_sdk.with_state(sdk))
+        .merge(of_probes.with_state(probes))
+        .merge(files);
     base(openapi::serve(routes).into_router(), limits, clock)
 }
 
@@ -67,6 +72,7 @@ struct Surface {
     webhooks: Routes<Webhooks>,
     sdk: Routes<Sdk>,
     probes: Routes<Probes>,
+    files: Routes,
 }
 
 fn surface() -> Surface {
@@ -74,20 +80,21 @@ fn surface() -> Surface {
         webhooks: webhooks::routes(),
         sdk: sdk::routes().merge(mcp::routes()),
         probes: probes::routes(),
+        files: browser::routes(),
     }
 }
 
 /// Every operation of the program: what its document describes.
 pub fn operations() -> Vec<Operation> {
-    let Surface { webhooks, sdk, probes } = surface();
-    let lists = [webhooks.operations(), sdk.operations(), probes.operations()];
+    let Surface { webhooks, sdk, probes, files } = surface();
+    let lists = [webhooks.operations(), sdk.operations(), probes.operations(), files.operations()];
     lists.into_iter().flatten().cloned().chain(openapi::operations()).collect()
 }
 
 /// Paths that the program serves and no OpenAPI document can describe, each with the reason.
 pub fn undescribed() -> Vec<(&'static str, &'static str)> {
-    let Surface { webhooks, sdk, probes } = surface();
-    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths()].concat()
+    let Surface { webhooks, sdk, probes, files } = surface();
+    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths(), files.plain_paths()].concat()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

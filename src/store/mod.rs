@@ -61,11 +61,12 @@ pub(crate) mod lay;
 pub mod mirror;
 mod open;
 pub mod postgres;
+pub mod product;
 pub mod rates;
 pub mod settings;
 mod signal;
 pub mod sqlite;
-mod traits;
+pub(crate) mod traits;
 pub mod trust;
 pub mod watch;
 
@@ -84,6 +85,7 @@ pub use inbox::InboxStore;
 pub use jobs::JobStore;
 pub use mirror::MirrorStore;
 pub use open::{MigrationState, OpenMode, StoreConfig, Target};
+pub use product::ProductStore;
 pub use rates::RateStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
@@ -103,6 +105,7 @@ pub trait Store:
     + DerivationStore
     + SettingsStore
     + RateStore
+    + ProductStore
     + TrustStore
     + WatchStore
     + ConversationStore

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SubsecRound, Utc};
 use connector_sdk::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,8 @@ pub(crate) const RESERVED_CONTEXT: &str = "halo.";
 pub(crate) enum Kind {
     /// Any text.
     Text,
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// A web domain, normalised.
     Domain,
     /// A currency code, three letters, kept in lower case.
@@ -39,10 +41,33 @@ pub(crate) enum Kind {
 
 const MONEY: Kind = Kind::Refused("is stored in minor units: convert it and write");
 
+/// What a renewal may be.
+pub(crate) const RENEWAL_STATUSES: &[&str] = &[
+    "up_for_renewal",
+    "in_progress",
+    "likely_to_renew",
+    "expansion_opportunity",
+    "set_to_cancel",
+    "set_to_cancel_trial",
+    "at_risk",
+    "renewed",
+    "lost",
+];
+
+/// How often an agreement ends, or a bill comes.
+pub(crate) const TERMS: &[&str] = &["monthly", "quarterly", "annual", "bi_annual"];
+
+/// Amounts, and the currency that both are in.
+pub(crate) const MRR: &str = "mrr_minor";
+pub(crate) const ARR: &str = "arr_minor";
+pub(crate) const CURRENCY: &str = "mrr_currency";
+
 /// The recognised keys of a company.
 pub(crate) fn company_kind(key: &str) -> Option<Kind> {
     Some(match key {
-        "name" | "industry" | "plan" | "renewal_status" | "contract_term" | "payment_terms" => Kind::Text,
+        "name" | "industry" | "plan" => Kind::Text,
+        "renewal_status" => Kind::Word(RENEWAL_STATUSES),
+        "contract_term" | "payment_terms" => Kind::Word(TERMS),
         "domain" => Kind::Domain,
         "mrr_currency" => Kind::Currency,
         "employee_count"
@@ -62,7 +87,9 @@ pub(crate) fn company_kind(key: &str) -> Option<Kind> {
 /// The recognised keys of a user.
 pub(crate) fn user_kind(key: &str) -> Option<Kind> {
     Some(match key {
-        "name" | "email" | "renewal_status" | "contract_term" | "payment_terms" => Kind::Text,
+        "name" | "email" => Kind::Text,
+        "renewal_status" => Kind::Word(RENEWAL_STATUSES),
+        "contract_term" | "payment_terms" => Kind::Word(TERMS),
         "mrr_currency" => Kind::Currency,
         "mrr_minor" | "arr_minor" => Kind::Integer,
         "on_contract" => Kind::Flag,
@@ -74,10 +101,13 @@ pub(crate) fn user_kind(key: &str) -> Option<Kind> {
 }
 
 /// The normal form of a recognised key's value, as the field type's own JSON; `null` clears.
-fn normal(key: &str, kind: Kind, value: &Value) -> Result<Value> {
-    let wrong = |wanted: &str| Err(StoreError::Invalid(format!("{key} must be {wanted}")));
+///
+/// # Errors
+/// What the value must be, as the end of a sentence that begins with the key.
+pub(crate) fn normal(key: &str, kind: Kind, value: &Value) -> std::result::Result<Value, String> {
+    let wrong = |wanted: &str| Err(format!("must be {wanted}"));
     if let Kind::Refused(instead) = kind {
-        return Err(StoreError::Invalid(format!("{key} {instead} {key}_minor and mrr_currency")));
+        return Err(format!("{instead} {key}_minor and {CURRENCY}"));
     }
     if value.is_null() {
         return Ok(Value::Null);
@@ -88,8 +118,12 @@ fn normal(key: &str, kind: Kind, value: &Value) -> Result<Value> {
             Some(text) => Value::from(text),
             None => return wrong("a string"),
         },
+        Kind::Word(words) => match value.as_str() {
+            Some(word) if words.contains(&word) => Value::from(word),
+            _ => return Err(format!("must be one of {}", words.join(", "))),
+        },
         Kind::Domain => match value.as_str().map(keys::domain) {
-            Some(Some(domain)) => Value::from(domain),
+            Some(Some(domain)) if !domain.contains('\0') => Value::from(domain),
             _ => return wrong("a web domain such as acme.com"),
         },
         Kind::Currency => match value.as_str() {
@@ -106,13 +140,13 @@ fn normal(key: &str, kind: Kind, value: &Value) -> Result<Value> {
             Some(flag) => Value::from(flag),
             None => return wrong("true or false"),
         },
-        Kind::Instant => match value.as_str().and_then(instant) {
-            Some(at) => to_value(&at)?,
-            None => return wrong("an ISO 8601 date or time"),
+        Kind::Instant => match value.as_str().and_then(instant).map(serde_json::to_value) {
+            Some(Ok(at)) => at,
+            _ => return wrong("an ISO 8601 date or time such as 2024-08-12T15:32:00Z"),
         },
-        Kind::Date => match value.as_str().and_then(date) {
-            Some(day) => to_value(&day)?,
-            None => return wrong("an ISO 8601 date"),
+        Kind::Date => match value.as_str().and_then(date).map(serde_json::to_value) {
+            Some(Ok(day)) => day,
+            _ => return wrong("an ISO 8601 date such as 2026-12-31"),
         },
         Kind::Refused(_) => Value::Null,
     })
@@ -129,16 +163,28 @@ fn integer(value: &Value) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
 }
 
+/// ISO 8601 as clients write it: an offset with or without its colon, none for UTC, a space for the `T`, seconds
+/// left out, or a date alone.
 fn instant(text: &str) -> Option<Timestamp> {
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Some(at.with_timezone(&Utc).trunc_subsecs(6));
-    }
-    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-    Some(day.and_hms_opt(0, 0, 0)?.and_utc())
+    let text = text.trim();
+    let at = DateTime::parse_from_rfc3339(text)
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%#z"))
+        .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
+        .map(|at| at.with_timezone(&Utc));
+    let at = match at {
+        Ok(at) => at,
+        Err(_) => ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
+            .iter()
+            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+            .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))?
+            .and_utc(),
+    };
+    // Four digits: what is printed must be read by those who sent it.
+    (1..=9999).contains(&at.year()).then(|| at.trunc_subsecs(6))
 }
 
 fn date(text: &str) -> Option<NaiveDate> {
-    NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().or_else(|| instant(text).map(|at| at.date_naive()))
+    instant(text).map(|at| at.date_naive())
 }
 
 fn to_value<T: Serialize>(value: &T) -> Result<Value> {
@@ -182,6 +228,13 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
+    /// Adds what another patch changed.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.traits.extend(other.traits);
+        self.context.extend(other.context);
+        self.ranks |= other.ranks;
+    }
+
     /// Whether the row must be written.
     pub(crate) fn any(&self) -> bool {
         self.ranks || !self.traits.is_empty() || !self.context.is_empty()
@@ -200,10 +253,16 @@ pub(crate) fn merge(
     from: &FieldSource,
 ) -> Result<Changed> {
     let mut changed = Changed::default();
+    let money = money(row, patch, from.rank, &mut changed);
     for (key, value) in &patch.traits {
+        if !money && is_money(key) {
+            continue;
+        }
         let kind = kind_of(key);
         let value = match kind {
-            Some(kind) => normal(key, kind, value)?,
+            Some(kind) => {
+                normal(key, kind, value).map_err(|wrong| StoreError::Invalid(format!("{key} {wrong}")))?
+            }
             None => value.clone(),
         };
         let place = if kind.is_some() { &mut *row.fields } else { &mut *row.custom };
@@ -249,6 +308,32 @@ pub(crate) fn merge(
     Ok(changed)
 }
 
+fn is_money(key: &str) -> bool {
+    matches!(key, MRR | ARR | CURRENCY)
+}
+
+/// Whether the amounts of a patch may be merged: the two amounts share one currency, so that they are of one
+/// currency or one of the writers loses with all of them. An amount that is left over in another currency goes.
+fn money(row: &mut Traits<'_>, patch: &TraitPatch, rank: Rank, changed: &mut Changed) -> bool {
+    let Some(code) = patch.traits.get(CURRENCY).and_then(Value::as_str) else { return true };
+    let stored = row.fields.get(CURRENCY).and_then(Value::as_str);
+    if stored.is_none_or(|stored| stored.eq_ignore_ascii_case(code)) {
+        return true;
+    }
+    let amounts = [MRR, ARR];
+    let lost = |key: &str| outranked(row.provenance, key, row.fields.contains_key(key), rank);
+    if lost(CURRENCY) || amounts.iter().any(|key| row.fields.contains_key(*key) && lost(key)) {
+        return false;
+    }
+    for key in amounts {
+        if !patch.traits.contains_key(key) && row.fields.remove(key).is_some() {
+            row.provenance.remove(key);
+            changed.traits.push(key.to_owned());
+        }
+    }
+    true
+}
+
 /// Whether what is stored outranks a writer. A value without a record is of rank server.
 pub(crate) fn outranked(
     provenance: &BTreeMap<String, FieldSource>,
@@ -262,7 +347,7 @@ pub(crate) fn outranked(
 
 /// Records where a value comes from; true when a record changed although the value did not. A value that a
 /// person removed stays removed: the record is kept for a `null` of rank manual.
-fn rank(
+pub(crate) fn rank(
     provenance: &mut BTreeMap<String, FieldSource>,
     name: &str,
     gone: bool,

@@ -7,6 +7,7 @@
 
 mod billing_cases;
 mod billing_rules;
+mod browser;
 mod convergence;
 mod crash;
 mod faults;

@@ -6,7 +6,7 @@ use halo_sync::context::cases;
 use serde_json::Value;
 
 /// The folder of worked cases; `None`, with a notice, where it is absent and not required.
-fn cases_dir() -> Option<PathBuf> {
+pub(super) fn cases_dir() -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("HALO_SYNC_SHARED").map(PathBuf::from);
     let candidates = named.into_iter().chain([root.join("../shared"), root.join("../../shared")]);

@@ -1,10 +1,16 @@
-//! The SDK API and what is around it, over the real router.
+//! The SDK API and what is around it, over the real router, on both engines.
 
 mod chat;
+mod chat_context;
+mod companies;
 mod context;
 mod conversations;
+mod deletion;
 mod events;
+mod example;
+mod kit;
 mod openapi;
+mod users;
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;

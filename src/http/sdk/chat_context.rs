@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::chat_body::{ChatBody, json_text, named, store_error};
 use super::chat_view::Known;
-use super::{Caller, Sdk};
+use super::{Caller, PromptSettings, Sdk};
 use crate::context::merge::Party;
 use crate::context::render::Trimmed;
 use crate::context::{Merged, Request, Scope, Section};
@@ -131,7 +131,8 @@ pub async fn handle(
     // What the customer's backend has signed goes before what the body says.
     let claimed = voice.claims.get("company_id").and_then(Value::as_str);
     let company = lookup(claimed.or(body.company_id.as_deref()));
-    let said = said(&sdk, &body, &voice.claims);
+    let prompt = &sdk.prompt;
+    let said = said(prompt, &body, &voice.claims);
     if !known_tags.is_empty() {
         let stamp = sdk.store.find_view_stamp(caller.org(), user.as_ref(), company.as_ref()).await;
         let tag = tag(&stamp.map_err(store_error)?, &said);
@@ -151,7 +152,7 @@ pub async fn handle(
         ..Request::default()
     };
     let known = Known::new(view.view, request);
-    let answer = known.render(&sdk, body.budget_tokens, |merged, rendered| {
+    let answer = known.render(prompt, body.budget_tokens, |merged, rendered| {
         let answer = Answer {
             text: &rendered.text,
             tokens: rendered.tokens,
@@ -168,14 +169,14 @@ pub async fn handle(
 }
 
 /// What the answer is made from beside the rows: the request, the settings, and this program's way to print.
-fn said(sdk: &Sdk, body: &ChatBody, claims: &Map<String, Value>) -> Sha256 {
+fn said(prompt: &PromptSettings, body: &ChatBody, claims: &Map<String, Value>) -> Sha256 {
     let mut hash = Sha256::new();
     let mut part = |text: &str| {
         hash.update(text.len().to_le_bytes());
         hash.update(text);
     };
     part(env!("CARGO_PKG_VERSION"));
-    part(&sdk.prompt.stamp());
+    part(&prompt.stamp());
     part(&json_text(&body.custom_fields));
     part(&json_text(&body.context));
     part(&json_text(&body.company));

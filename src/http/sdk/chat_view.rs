@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::Sdk;
+use super::PromptSettings;
 use crate::context::{
     CompanyDoc, MergeOptions, Merged, RenderOptions, Rendered, Request, UserDoc, merge, render,
 };
@@ -47,15 +47,15 @@ impl Known {
     /// Merges and renders, and hands both to `with` (the merged document borrows from what is known).
     pub(super) fn render<T>(
         &self,
-        sdk: &Sdk,
+        prompt: &PromptSettings,
         budget_tokens: Option<usize>,
         with: impl FnOnce(&Merged<'_>, &Rendered) -> T,
     ) -> T {
         let began = Instant::now();
-        let options = MergeOptions { reporting_currency: sdk.prompt.reporting_currency.clone() };
-        let attributes = &sdk.prompt.attributes;
+        let options = MergeOptions { reporting_currency: prompt.reporting_currency.clone() };
+        let attributes = &prompt.attributes;
         let merged = merge(self.user.as_ref(), self.company.as_ref(), &self.request, attributes, &options);
-        let budget_tokens = budget_tokens.or(sdk.prompt.budget_tokens);
+        let budget_tokens = budget_tokens.or(prompt.budget_tokens);
         let rendered = render(&merged, &RenderOptions { budget_tokens, ..RenderOptions::default() });
         metrics::histogram!(metric::RENDER_SECONDS).record(began.elapsed().as_secs_f64());
         with(&merged, &rendered)

@@ -1,22 +1,32 @@
 //! The SDK API: paths, bodies and refusals of the reference.
 
+mod answers;
 pub mod auth;
+mod bulk;
 pub mod caller;
 pub mod chat;
 mod chat_body;
 pub mod chat_context;
 mod chat_view;
+mod companies;
+mod config;
+mod context;
 pub mod conversations;
+mod deletion;
 pub mod events;
 pub mod tickets;
 pub mod token;
 mod unique;
+mod users;
 
 use std::sync::Arc;
+
+use axum::routing::{delete, get, post};
 
 use crate::chat::Chat;
 use crate::context::AttributeInfo;
 use crate::http::openapi::Routes;
+use crate::product::{Author, Product};
 use crate::store::Store;
 
 pub use caller::{Caller, Voice};
@@ -28,6 +38,8 @@ pub struct Sdk {
     pub store: Arc<dyn Store>,
     /// Who calls.
     pub keys: Arc<auth::Keys>,
+    /// Writes users and companies.
+    pub product: Product,
     /// How the prompt is printed.
     pub prompt: Arc<PromptSettings>,
     /// Who answers chats.
@@ -53,6 +65,11 @@ impl PromptSettings {
     }
 }
 
+/// In whose voice a body's values are written.
+fn author(voice: Voice) -> Author {
+    Author { rank: voice.rank, claims: voice.claims, ..Author::server() }
+}
+
 /// The routes.
 pub fn routes() -> Routes<Sdk> {
     Routes::new()
@@ -63,4 +80,15 @@ pub fn routes() -> Routes<Sdk> {
         .add(tickets::create_operation(), tickets::create)
         .add(tickets::update_operation(), tickets::update)
         .add(events::operation(), events::handle)
+        .plain("/api/sdk/users/identify", post(users::identify), "TODO")
+        .plain("/api/sdk/users/update", post(users::update), "TODO")
+        .plain("/api/sdk/users/delete", post(deletion::named_user), "TODO")
+        .plain("/api/sdk/users/{user_id}", delete(deletion::user), "TODO")
+        .plain("/api/sdk/companies/identify", post(companies::identify), "TODO")
+        .plain("/api/sdk/companies/update", post(companies::update), "TODO")
+        .plain("/api/sdk/companies/delete", post(deletion::named_company), "TODO")
+        .plain("/api/sdk/companies/{company_id}", delete(deletion::company), "TODO")
+        .plain("/api/sdk/context/set", post(context::set), "TODO")
+        .plain("/api/sdk/context/clear", post(context::clear), "TODO")
+        .plain("/api/sdk/config", get(config::show), "TODO")
 }

@@ -11,6 +11,7 @@ mod conversations;
 mod derivations;
 mod inbox;
 mod mirror;
+mod product;
 mod rates;
 mod settings;
 mod trust;

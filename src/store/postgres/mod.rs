@@ -65,6 +65,33 @@ macro_rules! skip_locked {
     };
 }
 
+/// Whether a text column holds one of the texts of the JSON list that is bound to the parameter.
+macro_rules! text_holds {
+    ($column:literal, $param:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM json_array_elements_text(",
+            $param,
+            "::json) AS n (value)",
+            " WHERE position(n.value in ",
+            $column,
+            ") > 0)"
+        )
+    };
+}
+/// As `text_holds!`, for a column of bytes.
+macro_rules! blob_holds {
+    ($column:literal, $param:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM json_array_elements_text(",
+            $param,
+            "::json) AS n (value)",
+            " WHERE position(convert_to(n.value, 'UTF8') in ",
+            $column,
+            ") > 0)"
+        )
+    };
+}
+
 /// The keys that a full pass over a stream noted as seen; `$1` to `$3` are organisation, connection, stream.
 macro_rules! note_keys {
     ($generation:literal) => {

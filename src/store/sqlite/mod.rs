@@ -73,6 +73,25 @@ macro_rules! skip_locked {
     };
 }
 
+/// Whether a text column holds one of the texts of the JSON list that is bound to the parameter.
+macro_rules! text_holds {
+    ($column:literal, $param:literal) => {
+        concat!("EXISTS (SELECT 1 FROM json_each(", $param, ") n WHERE instr(", $column, ", n.value) > 0)")
+    };
+}
+/// As `text_holds!`, for a column of bytes.
+macro_rules! blob_holds {
+    ($column:literal, $param:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM json_each(",
+            $param,
+            ") n WHERE instr(",
+            $column,
+            ", CAST(n.value AS BLOB)) > 0)"
+        )
+    };
+}
+
 /// The keys that a full pass over a stream noted as seen; `$1` to `$3` are organisation, connection, stream.
 macro_rules! note_keys {
     ($generation:literal) => {

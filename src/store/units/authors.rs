@@ -2,18 +2,18 @@
 
 use connector_sdk::Timestamp;
 
-use super::{Conn, identity, new_id_at, rows};
+use super::{Conn, identity, keys, new_id_at, product, rows};
 use crate::domain::companies::{FieldSource, TraitPatch};
 use crate::domain::users::{EndUser, UserFields};
 use crate::domain::{CompanyId, OrgId, Rank, UserId};
 use crate::store::conversations::{Author, Refusal};
-use crate::store::convert::clean;
-use crate::store::identity::{Lookup, WriteSource};
+use crate::store::identity::Lookup;
+use crate::store::product::{Layer, Outcome, ProductWrite, RecordPart, UserPart};
 use crate::store::{Result, StoreError};
 
 statements! {
     // What a browser merely claimed comes after what others know.
-    FIND_BY_EMAIL = "SELECT id FROM end_users WHERE org_id = $1 AND lower(email) = lower($2) AND email IS NOT NULL
+    FIND_BY_EMAIL = "SELECT id FROM end_users WHERE org_id = $1 AND email_key = $2
         ORDER BY CASE WHEN matchable_email IS NULL THEN 1 ELSE 0 END, id LIMIT 1";
 }
 
@@ -24,10 +24,8 @@ pub(crate) struct Named {
     pub(crate) company: Option<CompanyId>,
 }
 
-/// How the user that an event names is written: the product sees it.
-const SEEN_BY: &str = "sdk";
-/// A user that is named elsewhere is known, and not seen.
-const NAMED_BY: &str = "chat";
+/// Who made a user that is named here first.
+const SOURCE: &str = "sdk";
 
 /// The user that a write names, where there is one. Writes nothing.
 pub(crate) async fn find(
@@ -53,9 +51,22 @@ pub(crate) async fn resolve(c: &mut Conn, org: &OrgId, author: &Author, seen: bo
     if let Some(lookup) = &author.user
         && (seen || user.is_none())
     {
-        let source = if seen { SEEN_BY } else { NAMED_BY };
-        let source = WriteSource { rank: author.rank, source: source.to_owned(), at: author.at };
-        user = Some(identity::put_user(c, org, lookup, &TraitPatch::default(), None, &source).await?);
+        let record = RecordPart {
+            layers: vec![Layer { rank: author.rank, patch: TraitPatch::default() }],
+            ..RecordPart::named(lookup.clone())
+        };
+        let write = ProductWrite {
+            user: Some(UserPart { record, seen, adopt: None, session: None }),
+            company: None,
+            link: None,
+            source: SOURCE.to_owned(),
+            at: author.at,
+        };
+        user = match product::put(c, org, &[write]).await?.into_iter().next() {
+            Some(Outcome::Written(written)) => written.user.map(|(user, _)| user),
+            Some(Outcome::Refused(refused)) => return Err(StoreError::Invalid(refused.to_string())),
+            Some(Outcome::Unknown(_)) | None => None,
+        };
     }
     let linked = user.as_ref().and_then(|user| user.company_id.clone());
     let company = match (linked, &author.company) {
@@ -68,8 +79,9 @@ pub(crate) async fn resolve(c: &mut Conn, org: &OrgId, author: &Author, seen: bo
 
 /// The user with that address: one whom others know by it, else one who claims it.
 pub(crate) async fn find_by_email(c: &mut Conn, org: &OrgId, email: &str) -> Result<Option<EndUser>> {
+    let Some((_, key)) = keys::key("email", email) else { return Ok(None) };
     let found: Option<String> =
-        sqlx::query_scalar(FIND_BY_EMAIL).bind(&org.0).bind(clean(email)).fetch_optional(&mut *c).await?;
+        sqlx::query_scalar(FIND_BY_EMAIL).bind(&org.0).bind(key).fetch_optional(&mut *c).await?;
     match found {
         Some(id) => identity::find_user(c, org, &Lookup::Id(id)).await,
         None => Ok(None),
@@ -86,7 +98,7 @@ pub(crate) async fn make_user(
     rank: Rank,
     at: Timestamp,
 ) -> Result<EndUser> {
-    let from = FieldSource { rank, source: SEEN_BY.to_owned(), at };
+    let from = FieldSource { rank, source: SOURCE.to_owned(), at };
     let named = [("name", &name), ("email", &email)];
     let provenance = named
         .into_iter()
@@ -97,7 +109,7 @@ pub(crate) async fn make_user(
         id: UserId(new_id_at(UserId::PREFIX, at)),
         external_id,
         company_id: None,
-        source: SEEN_BY.to_owned(),
+        source: SOURCE.to_owned(),
         fields: UserFields { name, email, ..UserFields::default() },
         custom_fields: serde_json::Map::new(),
         context: std::collections::BTreeMap::new(),
@@ -108,7 +120,7 @@ pub(crate) async fn make_user(
         created_at: at,
         updated_at: at,
     };
-    rows::write_user(c, org, &user).await.map_err(raced)?;
+    rows::write_users(c, org, &[&user]).await.map_err(raced)?;
     Ok(user)
 }
 

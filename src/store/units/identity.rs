@@ -1,22 +1,24 @@
 //! Companies, end users, links by hand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use connector_sdk::{RecordKey, Timestamp};
 use sqlx::FromRow;
 
 use super::dirty::{self, Marks};
 use super::links::{self, LinkRow, MANUAL, Settled};
+use super::members::{self, mark_settled};
 use super::rows::{self, CompanyRow, UserRow};
-use super::{Conn, Db, keys, new_id_at};
-use crate::domain::companies::{Company, CompanyFields, FieldSource, TraitPatch};
-use crate::domain::users::{EndUser, UserFields};
+use super::{Conn, Db, keys, product};
+use crate::domain::companies::{Company, TraitPatch};
+use crate::domain::users::EndUser;
 use crate::domain::{CompanyId, ConnectionId, OrgId, Rank, UserId};
 use crate::store::convert::{clean, key_text, us};
 use crate::store::identity::{
     CompanyLink, IdentityCounts, LinkState, Listed, Lookup, StoredView, WriteSource,
 };
-use crate::store::traits::{self, Traits};
+use crate::store::product::{Layer, Outcome, ProductWrite, RecordPart, UserPart, Written};
+use crate::store::traits;
 use crate::store::{Result, StoreError};
 
 /// Whether a word of the name, the e-mail address or the caller's id begins as `$4` says. Both engines fold the
@@ -37,7 +39,6 @@ statements! {
     RESET_HASH = "UPDATE company_derivations SET inputs_hash = '' WHERE org_id = $1 AND company_id = $2";
     FIND_USER_BY_ID = "SELECT * FROM end_users WHERE org_id = $1 AND id = $2";
     FIND_USER_BY_EXTERNAL = "SELECT * FROM end_users WHERE org_id = $1 AND external_id = $2";
-    LOCK_USER = concat!("SELECT * FROM end_users WHERE org_id = $1 AND id = $2", for_update!());
     LIST_USERS = "SELECT * FROM end_users WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3";
     LIST_USERS_OF = "SELECT * FROM end_users WHERE org_id = $1 AND company_id = $4 AND id > $2 ORDER BY id LIMIT $3";
     SEARCH_USERS = concat!(
@@ -95,21 +96,17 @@ fn is_full(len: usize, limit: i64) -> bool {
     i64::try_from(len).is_ok_and(|len| len >= limit)
 }
 
-/// A caller's id, refused where it could not be stored as it is.
-fn external_id(text: &str) -> Result<String> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(StoreError::Invalid("an external id must be text without NUL, and not empty".to_owned()));
+/// The one answer of a unit of one write.
+fn only(outcomes: Vec<Outcome>) -> Result<Written> {
+    match outcomes.into_iter().next() {
+        Some(Outcome::Written(written)) => Ok(*written),
+        Some(Outcome::Refused(refused)) => Err(StoreError::Invalid(refused.to_string())),
+        Some(Outcome::Unknown(_)) | None => Err(StoreError::Invalid("nothing was written".to_owned())),
     }
-    Ok(text.to_owned())
 }
 
-/// A concurrent writer made the row first: the unit is run again and finds it.
-fn raced(error: StoreError) -> StoreError {
-    if error.is_unique_violation() {
-        StoreError::Contended { attempts: 1, reason: error.to_string() }
-    } else {
-        error
-    }
+fn said(lookup: &Lookup, patch: &TraitPatch, rank: Rank) -> RecordPart {
+    RecordPart { layers: vec![Layer { rank, patch: patch.clone() }], ..RecordPart::named(lookup.clone()) }
 }
 
 pub(crate) async fn put_company(
@@ -119,99 +116,15 @@ pub(crate) async fn put_company(
     patch: &TraitPatch,
     source: &WriteSource,
 ) -> Result<Company> {
-    let from = FieldSource { rank: source.rank, source: source.source.clone(), at: source.at };
-    let found = match company_row(c, org, lookup).await? {
-        Some(row) => Some((row.placeholder, row.read()?)),
-        None => None,
-    };
-    if super::MANY_WRITERS {
-        // A change of keys decides links: that lock comes before the row's, here as in ingest.
-        let decides_links = match &found {
-            None => true,
-            Some((placeholder, company)) => {
-                let mut after = company.clone();
-                merge_company(&mut after, patch, &from)?;
-                *placeholder || keys::of_company(&after) != keys::of_company(company)
-            }
-        };
-        if decides_links {
-            super::serialise_links(c, org.as_str()).await?;
-        }
-    }
-    let (mut company, placeholder, is_new) = match (found, lookup) {
-        (Some((_, company)), _) => {
-            let id = company.id;
-            let locked: Option<CompanyRow> =
-                sqlx::query_as(LOCK_COMPANY).bind(&org.0).bind(&id.0).fetch_optional(&mut *c).await?;
-            let row = locked.ok_or_else(|| StoreError::Contended {
-                attempts: 1,
-                reason: format!("{id} was removed meanwhile"),
-            })?;
-            let placeholder = row.placeholder;
-            (row.read()?, placeholder, false)
-        }
-        (None, Lookup::Id(id)) => return Err(StoreError::Invalid(format!("there is no company {id}"))),
-        (None, Lookup::External(id)) => (new_company(external_id(id)?, source), false, true),
-    };
-    let changed = merge_company(&mut company, patch, &from)?;
-    if !is_new && !changed.any() && !placeholder {
-        return Ok(company);
-    }
-    company.updated_at = source.at;
-    rows::write_companies(c, org, &[(&company, false)]).await.map_err(raced)?;
-    let mut marks = Marks::new();
-    let changed_keys = keys::replace(c, org, &company).await?;
-    let mut decides = changed_keys.clone();
-    if placeholder {
-        // It has become a real company, which outranks placeholders wherever its keys are named.
-        decides.extend(keys::of_company(&company));
-    }
-    let settled = links::reevaluate(c, org, &decides, source.at).await?;
-    mark_settled(&mut marks, &settled);
-    if is_new || !changed.traits.is_empty() || changed.ranks || !changed_keys.is_empty() {
-        dirty::note(&mut marks, "fields", &company.id.0);
-    }
-    dirty::mark(c, org, &marks, source.at).await?;
-    Ok(company)
-}
-
-fn new_company(external_id: String, source: &WriteSource) -> Company {
-    Company {
-        id: CompanyId(new_id_at(CompanyId::PREFIX, source.at)),
-        external_id: Some(external_id),
+    let write = ProductWrite {
+        user: None,
+        company: Some(said(lookup, patch, source.rank)),
+        link: None,
         source: source.source.clone(),
-        fields: CompanyFields::default(),
-        custom_fields: serde_json::Map::new(),
-        context: BTreeMap::new(),
-        provenance: BTreeMap::new(),
-        test: false,
-        created_at: source.at,
-        updated_at: source.at,
-    }
-}
-
-fn merge_company(company: &mut Company, patch: &TraitPatch, from: &FieldSource) -> Result<traits::Changed> {
-    let mut fields = traits::to_map(&company.fields)?;
-    let changed = traits::merge(
-        &mut Traits {
-            fields: &mut fields,
-            custom: &mut company.custom_fields,
-            context: &mut company.context,
-            provenance: &mut company.provenance,
-        },
-        patch,
-        traits::company_kind,
-        from,
-    )?;
-    company.fields = traits::from_map(fields)?;
-    Ok(changed)
-}
-
-/// Companies whose parties changed are dirty for that.
-pub(crate) fn mark_settled(marks: &mut Marks, settled: &Settled) {
-    for company in &settled.companies {
-        dirty::note(marks, "link", company);
-    }
+        at: source.at,
+    };
+    let written = only(product::put(c, org, &[write]).await?)?;
+    written.company.map(|(company, _)| company).ok_or_else(|| StoreError::Invalid("no company".to_owned()))
 }
 
 pub(crate) async fn release_company_fields(
@@ -255,7 +168,8 @@ pub(crate) async fn release_company_fields(
     rows::write_companies(c, org, &[(&company, placeholder)]).await?;
     // Equal inputs would leave the derivation as it is: it must write its values once more.
     sqlx::query(RESET_HASH).bind(&org.0).bind(&company.id.0).execute(&mut *c).await?;
-    let changed = keys::replace(c, org, &company).await?;
+    let changed = keys::replace(c, org, &[&company]).await?;
+    let changed = changed.into_iter().map(|(key, _)| key).collect();
     let settled = links::reevaluate(c, org, &changed, at).await?;
     let mut marks = Marks::new();
     mark_settled(&mut marks, &settled);
@@ -338,148 +252,20 @@ pub(crate) async fn put_user(
     company: Option<&CompanyId>,
     source: &WriteSource,
 ) -> Result<EndUser> {
-    let from = FieldSource { rank: source.rank, source: source.source.clone(), at: source.at };
-    let found = user_row(c, org, lookup).await?;
-    if super::MANY_WRITERS {
-        let decides_links = match &found {
-            None => company.is_some(),
-            Some(user) => {
-                let mut after = user.clone();
-                merge_user(&mut after, patch, &from)?;
-                rows::matchable_email(&after) != rows::matchable_email(user)
-                    || (company.is_some() && company != user.company_id.as_ref())
-            }
-        };
-        if decides_links {
-            super::serialise_links(c, org.as_str()).await?;
-        }
-    }
-    let before: Option<EndUser> = match found {
-        Some(user) => {
-            let locked: Option<UserRow> =
-                sqlx::query_as(LOCK_USER).bind(&org.0).bind(&user.id.0).fetch_optional(&mut *c).await?;
-            let row = locked.ok_or_else(|| StoreError::Contended {
-                attempts: 1,
-                reason: format!("{} was deleted meanwhile", user.id),
-            })?;
-            Some(row.read()?)
-        }
-        None => None,
-    };
-    let mut user = match (&before, lookup) {
-        (Some(user), _) => user.clone(),
-        (None, Lookup::Id(id)) => return Err(StoreError::Invalid(format!("there is no user {id}"))),
-        (None, Lookup::External(id)) => new_user(external_id(id)?, source),
-    };
-    merge_user(&mut user, patch, &from)?;
-    if let Some(company) = company {
-        if company_row(c, org, &Lookup::Id(company.0.clone())).await?.is_none() {
-            return Err(StoreError::Invalid(format!("there is no company {company}")));
-        }
-        user.company_id = Some(company.clone());
-    }
-    if source.source == SEEN_BY {
-        user.first_seen = user.first_seen.or(Some(source.at));
-        user.last_seen = user.last_seen.max(Some(source.at));
-    }
-    if before.as_ref() == Some(&user) {
-        return Ok(user);
-    }
-    user.updated_at = source.at;
-    rows::write_user(c, org, &user).await.map_err(raced)?;
-    after_user(c, org, before.as_ref(), Some(&user), source.at).await?;
-    Ok(user)
-}
-
-fn new_user(external_id: String, source: &WriteSource) -> EndUser {
-    EndUser {
-        id: UserId(new_id_at(UserId::PREFIX, source.at)),
-        external_id: Some(external_id),
-        company_id: None,
+    let write = ProductWrite {
+        user: Some(UserPart {
+            record: said(lookup, patch, source.rank),
+            seen: source.source == SEEN_BY,
+            adopt: None,
+            session: None,
+        }),
+        company: company.map(|id| RecordPart::named(Lookup::Id(id.0.clone()))),
+        link: company.map(|_| source.rank),
         source: source.source.clone(),
-        fields: UserFields::default(),
-        custom_fields: serde_json::Map::new(),
-        context: BTreeMap::new(),
-        provenance: BTreeMap::new(),
-        first_seen: None,
-        last_seen: None,
-        is_test: false,
-        created_at: source.at,
-        updated_at: source.at,
-    }
-}
-
-/// The trait that marks a test user; a browser cannot set it.
-const IS_TEST: &str = "is_test";
-
-fn merge_user(user: &mut EndUser, patch: &TraitPatch, from: &FieldSource) -> Result<traits::Changed> {
-    let mut patch = std::borrow::Cow::Borrowed(patch);
-    if from.rank != Rank::Claimed
-        && let Some(value) = patch.to_mut().traits.remove(IS_TEST)
-    {
-        user.is_test = match value {
-            serde_json::Value::Null => false,
-            serde_json::Value::Bool(flag) => flag,
-            _ => return Err(StoreError::Invalid(format!("{IS_TEST} must be true or false"))),
-        };
-    }
-    let mut fields = traits::to_map(&user.fields)?;
-    let changed = traits::merge(
-        &mut Traits {
-            fields: &mut fields,
-            custom: &mut user.custom_fields,
-            context: &mut user.context,
-            provenance: &mut user.provenance,
-        },
-        &patch,
-        traits::user_kind,
-        from,
-    )?;
-    user.fields = traits::from_map(fields)?;
-    Ok(changed)
-}
-
-/// What a changed, new or deleted user means for companies: their keys, their team, placeholders.
-async fn after_user(
-    c: &mut Conn,
-    org: &OrgId,
-    before: Option<&EndUser>,
-    after: Option<&EndUser>,
-    at: Timestamp,
-) -> Result<()> {
-    let mut marks = Marks::new();
-    let place = |user: Option<&EndUser>| user.and_then(|user| user.company_id.clone());
-    let email = |user: Option<&EndUser>| user.and_then(rows::matchable_email);
-    let (old, new) = (place(before), place(after));
-    let counted = |user: Option<&EndUser>| user.is_some_and(|user| !user.is_test);
-    if old != new || counted(before) != counted(after) {
-        for company in old.iter().chain(&new) {
-            dirty::note(&mut marks, "members", &company.0);
-        }
-    }
-    let mut changed = BTreeSet::new();
-    if (&old, email(before)) != (&new, email(after)) {
-        let id = before.or(after).map(|user| user.id.0.clone()).unwrap_or_default();
-        if let (Some(company), Some(email)) = (&old, email(before)) {
-            changed.extend(keys::drop_email(c, org, &company.0, &email, &id).await?);
-        }
-        if let (Some(company), Some(email)) = (&new, email(after)) {
-            changed.extend(keys::add_email(c, org, &company.0, &email).await?);
-        }
-    }
-    if let Some(company) = new.filter(|company| Some(company) != old.as_ref()) {
-        let settled = sqlx::query(SETTLE_PLACEHOLDER).bind(&org.0).bind(&company.0).execute(&mut *c).await?;
-        if settled.rows_affected() > 0 {
-            let row = company_row(c, org, &Lookup::Id(company.0.clone())).await?;
-            if let Some(row) = row {
-                changed.extend(keys::of_company(&row.read()?));
-            }
-        }
-    }
-    let settled = links::reevaluate(c, org, &changed, at).await?;
-    mark_settled(&mut marks, &settled);
-    dirty::mark(c, org, &marks, at).await?;
-    Ok(())
+        at: source.at,
+    };
+    let written = only(product::put(c, org, &[write]).await?)?;
+    written.user.map(|(user, _)| user).ok_or_else(|| StoreError::Invalid("no user".to_owned()))
 }
 
 pub(crate) async fn delete_user(c: &mut Conn, org: &OrgId, id: &UserId, at: Timestamp) -> Result<bool> {
@@ -489,7 +275,11 @@ pub(crate) async fn delete_user(c: &mut Conn, org: &OrgId, id: &UserId, at: Time
     if gone.rows_affected() == 0 {
         return Ok(false);
     }
-    after_user(c, org, Some(&user), None, at).await?;
+    let mut marks = Marks::new();
+    let changed = members::after(c, org, &[(Some(&user), None)], &mut marks).await?;
+    let settled = links::reevaluate(c, org, &changed, at).await?;
+    mark_settled(&mut marks, &settled);
+    dirty::mark(c, org, &marks, at).await?;
     Ok(true)
 }
 

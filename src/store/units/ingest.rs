@@ -12,7 +12,8 @@ use sqlx::FromRow;
 
 use super::changes::{self, Change};
 use super::dirty::{self, Marks};
-use super::{Conn, adopt, bulk, identity, jobs, links, passes, runs};
+use super::members::mark_settled;
+use super::{Conn, adopt, bulk, erase, jobs, links, passes, runs};
 use crate::domain::runs::Counts;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::convert::{clean, from_json, json_list, key_text, to_json, us};
@@ -88,6 +89,11 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// Its own key, its party's, and those that it refers to.
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.key).chain(&self.party).chain(&self.refs).map(String::as_str)
+    }
+
     /// Under what a sighting of it is noted.
     fn seen(&self) -> (&'a str, i64) {
         (&self.write.key.stream, self.write.read_seq)
@@ -129,6 +135,17 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
         }
     }
     find_parties(c, org, connection, &mut incoming).await?;
+    let erased = erased_in(c, org, commit, &incoming).await?;
+    if !erased.is_empty() {
+        let before = incoming.len();
+        incoming.retain(|item| !item.keys().any(|key| erased.contains(key)));
+        tracing::info!(
+            %org,
+            connection,
+            records = before - incoming.len(),
+            "passed over records of deleted companies or users"
+        );
+    }
     let tombstones: BTreeSet<String> = commit
         .tombstones
         .iter()
@@ -197,10 +214,13 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     let parties: Vec<_> = commit
         .parties
         .iter()
-        .filter(|party| !stale.contains(clean(&key_text(&party.party)).as_str()))
+        .filter(|party| {
+            let key = clean(&key_text(&party.party));
+            !stale.contains(key.as_str()) && !erased.contains(&key)
+        })
         .collect();
     let settled = links::observe(c, org, connection, &parties, commit.at).await?;
-    identity::mark_settled(&mut marks, &settled);
+    mark_settled(&mut marks, &settled);
 
     insert_records(c, org, commit, &fresh).await?;
     replace_records(c, org, commit, &changed).await?;
@@ -222,7 +242,7 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     changes::follow(c, org, connection, &all, &mut marks).await?;
 
     note_seen(c, org, commit, &unchanged, &incoming, &stale).await?;
-    counts.rejected = reject(c, org, commit).await?;
+    counts.rejected = reject(c, org, commit, &erased).await?;
     if !incoming.is_empty() {
         sqlx::query(ACCEPTED)
             .bind(&org.0)
@@ -255,6 +275,23 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
         .chain(gone.iter().map(|row| crate::store::convert::key_of(&row.record_key)))
         .collect();
     Ok(Ingested { counts, dirty, changed })
+}
+
+/// Which keys of a commit were erased with their company or user.
+async fn erased_in(
+    c: &mut Conn,
+    org: &OrgId,
+    commit: &IngestCommit,
+    incoming: &[Incoming<'_>],
+) -> Result<BTreeSet<String>> {
+    if !erase::has_erased(c, org, commit.connection_id.as_str()).await? {
+        return Ok(BTreeSet::new());
+    }
+    let parties = commit.parties.iter().map(|party| clean(&key_text(&party.party)));
+    let rejected = commit.rejected.iter().map(|item| format!("{}/{}", item.stream, rejected_id(item)));
+    let named: Vec<String> = parties.chain(rejected).collect();
+    let keys = incoming.iter().flat_map(Incoming::keys).chain(named.iter().map(String::as_str)).collect();
+    erase::erased_of(c, org, commit.connection_id.as_str(), &keys).await
 }
 
 /// Records that name no party belong to the party of what they refer to.
@@ -523,14 +560,14 @@ async fn note_seen(
     Ok(())
 }
 
-async fn reject(c: &mut Conn, org: &OrgId, commit: &IngestCommit) -> Result<i64> {
+async fn reject(c: &mut Conn, org: &OrgId, commit: &IngestCommit, erased: &BTreeSet<String>) -> Result<i64> {
     let mut rows: BTreeMap<String, (&Rejected, String)> = BTreeMap::new();
     for item in &commit.rejected {
-        let id = match &item.id {
-            Some(id) => clean(id),
-            None => format!("sha256:{}", hex(&Sha256::digest(item.payload.as_bytes()))),
-        };
-        rows.insert(format!("{}/{id}", item.stream), (item, id));
+        let id = rejected_id(item);
+        let key = format!("{}/{id}", item.stream);
+        if !erased.contains(&key) {
+            rows.insert(key, (item, id));
+        }
     }
     let list: Vec<_> = rows.iter().collect();
     let at = us(commit.at);
@@ -555,6 +592,14 @@ async fn reject(c: &mut Conn, org: &OrgId, commit: &IngestCommit) -> Result<i64>
     )
     .await?;
     Ok(count(list.len()))
+}
+
+/// The provider's id of a rejected record, or what stands for it.
+fn rejected_id(item: &Rejected) -> String {
+    match &item.id {
+        Some(id) => clean(id),
+        None => format!("sha256:{}", hex(&Sha256::digest(item.payload.as_bytes()))),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

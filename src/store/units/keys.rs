@@ -8,13 +8,20 @@ use super::{Conn, bulk};
 use crate::domain::companies::Company;
 use crate::domain::{OrgId, Rank, keys};
 use crate::store::Result;
-use crate::store::convert::clean;
+use crate::store::convert::{clean, json_list, to_json};
 
 statements! {
-    LOAD_KEYS = "SELECT kind, value FROM company_keys WHERE org_id = $1 AND company_id = $2 AND kind <> 'email'";
-    DELETE_KEY = "DELETE FROM company_keys WHERE org_id = $1 AND kind = $2 AND value = $3 AND company_id = $4";
-    OTHER_USER_WITH_EMAIL = "SELECT COUNT(*) FROM end_users
-        WHERE org_id = $1 AND company_id = $2 AND matchable_email = $3 AND id <> $4";
+    LOAD_KEYS = concat!("SELECT kind, value, company_id FROM company_keys WHERE org_id = $1 AND company_id",
+        in_list!("$2"), " AND kind <> 'email'");
+    DELETE_KEYS = concat!("DELETE FROM company_keys WHERE org_id = $1 AND (kind, value, company_id) IN
+        (SELECT value ->> 0, value ->> 1, value ->> 2 FROM", json_rows!("$2"), ")");
+    // Run when the users are written: whoever still has the address there keeps the key.
+    DROP_EMAILS = concat!("DELETE FROM company_keys
+        WHERE org_id = $1 AND kind = 'email' AND (company_id, value) IN
+            (SELECT value ->> 0, value ->> 1 FROM", json_rows!("$2"), ")
+            AND NOT EXISTS (SELECT 1 FROM end_users u WHERE u.company_id = company_keys.company_id
+                AND u.matchable_email = company_keys.value AND u.org_id = $1)
+        RETURNING value");
 }
 
 /// Kind and normalised value.
@@ -52,19 +59,28 @@ pub(crate) fn of_company(company: &Company) -> BTreeSet<Key> {
 struct KeyRow {
     kind: String,
     value: String,
+    company_id: String,
 }
 
-/// Brings a company's stored keys in step. Answers those that came or went.
-pub(crate) async fn replace(c: &mut Conn, org: &OrgId, company: &Company) -> Result<BTreeSet<Key>> {
-    let stored: Vec<KeyRow> =
-        sqlx::query_as(LOAD_KEYS).bind(&org.0).bind(&company.id.0).fetch_all(&mut *c).await?;
-    let stored: BTreeSet<Key> = stored.into_iter().map(|row| (row.kind, row.value)).collect();
-    let wanted = of_company(company);
-    for (kind, value) in stored.difference(&wanted) {
-        remove(c, org, kind, value, &company.id.0).await?;
+/// Brings the stored keys of companies in step. Answers those that came or went, with their company.
+pub(crate) async fn replace(
+    c: &mut Conn,
+    org: &OrgId,
+    companies: &[&Company],
+) -> Result<BTreeSet<(Key, String)>> {
+    if companies.is_empty() {
+        return Ok(BTreeSet::new());
     }
-    let fresh: Vec<(Key, String)> =
-        wanted.difference(&stored).map(|key| (key.clone(), company.id.0.clone())).collect();
+    let ids = json_list(companies.iter().map(|company| &company.id.0));
+    let stored: Vec<KeyRow> = sqlx::query_as(LOAD_KEYS).bind(&org.0).bind(ids).fetch_all(&mut *c).await?;
+    let stored: BTreeSet<(Key, String)> =
+        stored.into_iter().map(|row| ((row.kind, row.value), row.company_id)).collect();
+    let wanted: BTreeSet<(Key, String)> = companies
+        .iter()
+        .flat_map(|company| of_company(company).into_iter().map(|key| (key, company.id.0.clone())))
+        .collect();
+    remove(c, org, stored.difference(&wanted)).await?;
+    let fresh: Vec<(Key, String)> = wanted.difference(&stored).cloned().collect();
     insert(c, org, &fresh).await?;
     Ok(stored.symmetric_difference(&wanted).cloned().collect())
 }
@@ -83,36 +99,36 @@ pub(crate) async fn insert(c: &mut Conn, org: &OrgId, rows: &[(Key, String)]) ->
     .await
 }
 
-async fn remove(c: &mut Conn, org: &OrgId, kind: &str, value: &str, company: &str) -> Result<()> {
-    sqlx::query(DELETE_KEY).bind(&org.0).bind(kind).bind(value).bind(company).execute(c).await?;
+async fn remove(c: &mut Conn, org: &OrgId, keys: impl Iterator<Item = &(Key, String)>) -> Result<()> {
+    let list: Vec<_> = keys.map(|((kind, value), company)| (kind, value, company)).collect();
+    if !list.is_empty() {
+        sqlx::query(DELETE_KEYS).bind(&org.0).bind(to_json(&list)?).execute(c).await?;
+    }
     Ok(())
 }
 
-/// Adds a user's address to the keys of its company. Answers the key when it is new.
-pub(crate) async fn add_email(c: &mut Conn, org: &OrgId, company: &str, email: &str) -> Result<Option<Key>> {
-    let key = ("email".to_owned(), email.to_owned());
-    let inserted = insert(c, org, &[(key.clone(), company.to_owned())]).await?;
-    Ok((inserted > 0).then_some(key))
-}
-
-/// Takes a user's address from the keys of the company that it leaves, unless another user there has it.
-pub(crate) async fn drop_email(
+/// Takes addresses from the keys of companies whose last user with the address has gone. Answers those that went.
+pub(crate) async fn drop_emails(
     c: &mut Conn,
     org: &OrgId,
-    company: &str,
-    email: &str,
-    user: &str,
-) -> Result<Option<Key>> {
-    let others: i64 = sqlx::query_scalar(OTHER_USER_WITH_EMAIL)
-        .bind(&org.0)
-        .bind(company)
-        .bind(email)
-        .bind(user)
-        .fetch_one(&mut *c)
-        .await?;
-    if others > 0 {
-        return Ok(None);
+    gone: &BTreeSet<(String, String)>,
+) -> Result<Vec<Key>> {
+    if gone.is_empty() {
+        return Ok(Vec::new());
     }
-    remove(c, org, "email", email, company).await?;
-    Ok(Some(("email".to_owned(), email.to_owned())))
+    let dropped: Vec<String> =
+        sqlx::query_scalar(DROP_EMAILS).bind(&org.0).bind(to_json(gone)?).fetch_all(c).await?;
+    Ok(dropped.into_iter().map(|value| ("email".to_owned(), value)).collect())
+}
+
+/// Adds addresses of users to the keys of their companies. Answers the keys, new or not.
+pub(crate) async fn add_emails(
+    c: &mut Conn,
+    org: &OrgId,
+    come: &BTreeSet<(String, String)>,
+) -> Result<Vec<Key>> {
+    let rows: Vec<(Key, String)> =
+        come.iter().map(|(company, email)| (("email".to_owned(), email.clone()), company.clone())).collect();
+    let inserted = insert(c, org, &rows).await?;
+    Ok(if inserted == 0 { Vec::new() } else { rows.into_iter().map(|(key, _)| key).collect() })
 }

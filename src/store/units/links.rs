@@ -580,6 +580,16 @@ pub(crate) async fn remove_bare_placeholders(
     }
     let list = json_list(&bare);
     let keys: Vec<KeyRow> = sqlx::query_as(LOAD_KEYS_OF).bind(&org.0).bind(&list).fetch_all(&mut *c).await?;
+    delete_companies(c, org, &bare).await?;
+    for id in &bare {
+        settled.companies.remove(id);
+    }
+    Ok(keys.into_iter().map(|row| (row.kind, row.value)).collect())
+}
+
+/// Deletes companies with what is kept about them by their id, but their parties and users.
+pub(crate) async fn delete_companies(c: &mut Conn, org: &OrgId, ids: &[String]) -> Result<()> {
+    let list = json_list(ids);
     for sql in [
         DELETE_KEYS_OF,
         DELETE_DIRTY_OF,
@@ -590,10 +600,13 @@ pub(crate) async fn remove_bare_placeholders(
     ] {
         sqlx::query(sql).bind(&org.0).bind(&list).execute(&mut *c).await?;
     }
-    for id in &bare {
-        settled.companies.remove(id);
-    }
-    Ok(keys.into_iter().map(|row| (row.kind, row.value)).collect())
+    Ok(())
+}
+
+/// Kinds and values of the candidates of a party's evidence.
+pub(crate) fn candidates_of(party: &str, evidence: &str) -> Result<Vec<Key>> {
+    let evidence: Evidence = from_json("company_links", "evidence", party, evidence)?;
+    Ok(evidence.candidates.into_iter().map(|candidate| (candidate.kind, candidate.value)).collect())
 }
 
 impl LinkRow {

@@ -12,6 +12,7 @@ pub(crate) mod changes;
 pub(crate) mod conversations;
 pub(crate) mod derivations;
 pub(crate) mod dirty;
+pub(crate) mod erase;
 pub(crate) mod identity;
 pub(crate) mod inbox;
 pub(crate) mod ingest;
@@ -21,12 +22,15 @@ pub(crate) mod job_outcomes;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod links;
+pub(crate) mod members;
 pub(crate) mod mirror;
 pub(crate) mod passes;
+pub(crate) mod product;
 pub(crate) mod rates;
 pub(crate) mod rows;
 pub(crate) mod runs;
 pub(crate) mod schedules;
+pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod tickets;
 pub(crate) mod trust;
@@ -53,6 +57,7 @@ pub(crate) fn new_id_at(prefix: &str, at: Timestamp) -> String {
 pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
     [
         dirty::ALL,
+        erase::ALL,
         identity::ALL,
         adopt::ALL,
         authors::ALL,
@@ -67,8 +72,10 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         jobs::ALL,
         keys::ALL,
         links::ALL,
+        members::ALL,
         mirror::ALL,
         passes::ALL,
+        product::ALL,
         rates::ALL,
         rows::ALL,
         runs::ALL,

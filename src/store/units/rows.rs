@@ -304,26 +304,53 @@ impl UserRow {
     }
 }
 
-/// The address by which a party may find the user's company.
+/// What the provenance calls the link of a user to a company.
+pub(crate) const COMPANY_LINK: &str = "company_id";
+
+/// The address by which a party may find the user's company. What a browser merely claimed, the address or the
+/// company, identifies nobody.
 pub(crate) fn matchable_email(user: &EndUser) -> Option<String> {
-    if user.provenance.get("email").is_some_and(|source| source.rank == Rank::Claimed) {
+    let claimed = |name: &str| user.provenance.get(name).is_some_and(|source| source.rank == Rank::Claimed);
+    if claimed("email") || claimed(COMPANY_LINK) {
         return None;
     }
+    email_key(user)
+}
+
+/// The address in its normal form, whoever said it.
+pub(crate) fn email_key(user: &EndUser) -> Option<String> {
     user.fields.email.as_deref().and_then(|email| keys::key("email", email)).map(|(_, value)| value)
 }
 
-/// Makes or replaces a user, the whole row.
-pub(crate) async fn write_user(c: &mut Conn, org: &OrgId, user: &EndUser) -> Result<()> {
-    let (custom_fields, context, provenance) =
-        (to_json(&user.custom_fields)?, to_json(&user.context)?, provenance_text(&user.provenance)?);
+struct UserTexts<'a> {
+    user: &'a EndUser,
+    custom_fields: String,
+    context: String,
+    provenance: String,
+}
+
+/// Makes or replaces users, whole rows.
+pub(crate) async fn write_users(c: &mut Conn, org: &OrgId, users: &[&EndUser]) -> Result<()> {
+    let rows = users
+        .iter()
+        .map(|user| {
+            Ok(UserTexts {
+                user,
+                custom_fields: to_json(&user.custom_fields)?,
+                context: to_json(&user.context)?,
+                provenance: provenance_text(&user.provenance)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
     bulk::insert(
         c,
-        "INSERT INTO end_users (id, org_id, external_id, company_id, source, name, email, matchable_email, \
+        "INSERT INTO end_users (id, org_id, external_id, company_id, source, name, email, matchable_email, email_key, \
          signed_up_at, renewal_status, renewal_date, contract_term, payment_terms, on_contract, mrr_minor, \
          arr_minor, mrr_currency, custom_fields, context, provenance, first_seen, last_seen, is_test, created_at, updated_at)",
-        &[user],
+        &rows,
         "ON CONFLICT (id) DO UPDATE SET external_id = excluded.external_id, company_id = excluded.company_id, \
          name = excluded.name, email = excluded.email, matchable_email = excluded.matchable_email, \
+         email_key = excluded.email_key, \
          signed_up_at = excluded.signed_up_at, renewal_status = excluded.renewal_status, \
          renewal_date = excluded.renewal_date, contract_term = excluded.contract_term, payment_terms = excluded.payment_terms, \
          on_contract = excluded.on_contract, mrr_minor = excluded.mrr_minor, arr_minor = excluded.arr_minor, \
@@ -332,15 +359,17 @@ pub(crate) async fn write_user(c: &mut Conn, org: &OrgId, user: &EndUser) -> Res
          last_seen = excluded.last_seen, is_test = excluded.is_test, updated_at = excluded.updated_at, \
          version = end_users.version + 1",
         |row, x| {
-            let f = &x.fields;
-            row.push_bind(&x.id.0)
+            let user = x.user;
+            let f = &user.fields;
+            row.push_bind(&user.id.0)
                 .push_bind(&org.0)
-                .push_bind(x.external_id.as_deref())
-                .push_bind(x.company_id.as_ref().map(|id| &id.0))
-                .push_bind(&x.source)
+                .push_bind(user.external_id.as_deref())
+                .push_bind(user.company_id.as_ref().map(|id| &id.0))
+                .push_bind(&user.source)
                 .push_bind(f.name.as_deref().map(clean))
                 .push_bind(f.email.as_deref().map(clean))
-                .push_bind(matchable_email(x))
+                .push_bind(matchable_email(user))
+                .push_bind(email_key(user))
                 .push_bind(f.signed_up_at.map(us))
                 .push_bind(f.renewal_status.as_deref().map(clean))
                 .push_bind(f.renewal_date.map(|day| day.to_string()))
@@ -350,14 +379,14 @@ pub(crate) async fn write_user(c: &mut Conn, org: &OrgId, user: &EndUser) -> Res
                 .push_bind(f.mrr_minor)
                 .push_bind(f.arr_minor)
                 .push_bind(f.mrr_currency.as_deref().map(clean))
-                .push_bind(&custom_fields)
-                .push_bind(&context)
-                .push_bind(&provenance)
-                .push_bind(x.first_seen.map(us))
-                .push_bind(x.last_seen.map(us))
-                .push_bind(x.is_test)
-                .push_bind(us(x.created_at))
-                .push_bind(us(x.updated_at));
+                .push_bind(&x.custom_fields)
+                .push_bind(&x.context)
+                .push_bind(&x.provenance)
+                .push_bind(user.first_seen.map(us))
+                .push_bind(user.last_seen.map(us))
+                .push_bind(user.is_test)
+                .push_bind(us(user.created_at))
+                .push_bind(us(user.updated_at));
         },
     )
     .await?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::FromRow;
 
 use super::dirty::{self, Marks};
-use super::{Conn, Db, identity, links};
+use super::{Conn, Db, links};
 use crate::domain::connections::{ApiKey, Connection, ConnectionStatus};
 use crate::domain::{ConnectionId, KeyId, OrgId};
 use crate::store::convert::{clean, from_json, from_word, time, to_json, us, word};
@@ -277,7 +277,7 @@ pub(crate) async fn delete_connection(
     let keys = links::remove_bare_placeholders(c, org, &linked, &mut settled).await?;
     settled.companies.extend(links::reevaluate(c, org, &keys, at).await?.companies);
     let mut marks = Marks::new();
-    identity::mark_settled(&mut marks, &settled);
+    super::members::mark_settled(&mut marks, &settled);
     dirty::mark(c, org, &marks, at).await?;
     Ok(Some(records))
 }

@@ -3,20 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use halo_sync::chat::{Chat, Model, ModelSettings};
 use halo_sync::domain::Rank;
 use halo_sync::domain::connections::KeyClass;
 use halo_sync::domain::conversations::{Conversation, Message, Role};
 use halo_sync::http::sdk::PromptSettings;
 use halo_sync::http::{Limits, Program, program, server};
+use halo_sync::service::identity::IDENTITY;
 use halo_sync::store::conversations::ConversationRef;
+use halo_sync::store::trust::OrgSecret;
 use halo_sync::telemetry::Metrics;
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{put_company, put_user};
+use super::chat_context::{put_company, put_user};
 use super::{call, post};
 use crate::support::app::{App, on_both};
 use crate::support::model::{ModelSandbox, Reply};
@@ -28,6 +33,7 @@ on_both!(
     a_stream_comes_in_pieces,
     what_a_browser_claims_to_be_it_is_not_told,
     an_organisation_may_let_browsers_speak_for_users,
+    a_user_that_a_token_proves_is_answered_from_what_is_stored,
     what_a_browser_says_is_a_claim,
     a_fault_of_the_model_is_said_and_the_prompt_is_not,
     what_came_before_a_fault_is_stored_as_incomplete,
@@ -237,6 +243,75 @@ async fn an_organisation_may_let_browsers_speak_for_users(app: &App) {
     assert!(prompt.contains("Tier: gold") && prompt.contains("[Company: Acme]"), "{prompt}");
 }
 
+/// An identity secret of the organisation, and a token for a user that is signed with it.
+async fn token(app: &App, claims: Value) -> String {
+    let secret = "ha_secret_0123456789abcdef0123456789abcdef";
+    let stored = app.store.load_org_trust(&app.org).await.unwrap().unwrap();
+    if stored.secrets.is_empty() {
+        let keyring = app.services.providers.keyring();
+        let sealed = keyring.seal_for_org(&app.org, IDENTITY, 0, &secret.to_owned().into()).unwrap();
+        let secret = OrgSecret { secret: sealed, created_at: app.now() };
+        app.store.add_org_secret(&app.org, &secret, app.now()).await.unwrap();
+    }
+    let mut claims = claims;
+    claims["exp"] = json!(app.now().timestamp() + 600);
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(json!({"alg": "HS256", "typ": "JWT"})), part(claims));
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+async fn a_user_that_a_token_proves_is_answered_from_what_is_stored(app: &App) {
+    jane(app).await;
+    let chat = answering(app, |_| {}).await;
+    let (_, browser) = app.key(KeyClass::Publishable).await;
+    let ask = |body: Value| {
+        chat.model.says(&["Answer"]);
+        let (base, key) = (&chat.base, &browser);
+        async move {
+            let (status, _, answer) = post(app, base, "chat", key, &body).await;
+            assert_eq!(status, 200, "{answer}");
+            answer
+        }
+    };
+    let prompt = || chat.model.messages()[0].1.as_str().unwrap().to_owned();
+    let proof = token(app, json!({"user_id": "jane", "role": "owner"})).await;
+    let body = json!({"user_id": "jane", "user_token": proof, "session_id": "s1", "message": "My tier?",
+        "custom_fields": {"tier": "platinum"}});
+    let answer = ask(body.clone()).await;
+    let text = prompt();
+    // What the token says ranks with what is stored, what the page says does not.
+    assert!(
+        text.contains("Tier: gold") && text.contains("Role: owner") && text.contains("[Company: Acme]"),
+        "{text}"
+    );
+    let (conversation, messages) = stored(app, answer["conversation_id"].as_str().unwrap()).await;
+    assert!(conversation.user_rank == Rank::Server && !messages[0].claimed);
+    ask(body).await;
+    assert_eq!(chat.model.messages().len(), 4, "it remembers what was said");
+    // The token is for nobody else, and a company that only a browser names stays unknown to it.
+    let proof = token(app, json!({"user_id": "eve"})).await;
+    let stolen = json!({"user_id": "jane", "user_token": proof, "message": "My tier?"});
+    assert_eq!(post(app, &chat.base, "chat", &browser, &stolen).await.0, 403);
+    let claim = json!({"company_id": "acme", "user_id": "eve"});
+    assert_eq!(call(app, "companies/identify", &browser, &claim).await.0, 200);
+    let eves = json!({"user_id": "eve", "user_token": proof, "company_id": "acme", "message": "Our plan?",
+        "custom_fields": {"a": 1}});
+    ask(eves.clone()).await;
+    assert_eq!(prompt(), "[User Profile]\nA: 1");
+    // Signed, or said by a backend, it is shown.
+    let signed = token(app, json!({"user_id": "eve", "company_id": "acme"})).await;
+    let mut body = eves.clone();
+    body["user_token"] = json!(signed);
+    ask(body).await;
+    assert!(prompt().contains("Plan: Pro"), "{}", prompt());
+    let (_, server) = app.key(KeyClass::Server).await;
+    assert_eq!(call(app, "companies/identify", &server, &claim).await.0, 200);
+    ask(eves).await;
+    assert!(prompt().contains("Plan: Pro"), "{}", prompt());
+}
+
 async fn what_a_browser_says_is_a_claim(app: &App) {
     let chat = answering(app, |_| {}).await;
     let (_, browser) = app.key(KeyClass::Publishable).await;
@@ -322,14 +397,14 @@ async fn what_came_before_a_fault_is_stored_as_incomplete(app: &App) {
         assert_eq!(answer.status(), 200);
         let id = answer.headers()["x-conversation-id"].to_str().unwrap().to_owned();
         let mut text = Vec::new();
-        let mut pieces = answer.bytes_stream();
-        let mut broke = false;
-        while let Some(piece) = pieces.next().await {
-            match piece {
-                Ok(piece) => text.extend_from_slice(&piece),
-                Err(_) => broke = true,
+        let mut answer = answer;
+        let broke = loop {
+            match answer.chunk().await {
+                Ok(Some(piece)) => text.extend_from_slice(&piece),
+                Ok(None) => break false,
+                Err(_) => break true,
             }
-        }
+        };
         assert!(broke, "{reply:?}: a transfer that ends as if all were said");
         assert_eq!(text, b"Half an answer", "{reply:?}");
         let half = (Role::Assistant, "Half an answer", false);
@@ -351,9 +426,9 @@ async fn who_hangs_up_calls_the_model_off(app: &App) {
         .await
         .unwrap();
     let id = answer.headers()["x-conversation-id"].to_str().unwrap().to_owned();
-    let mut pieces = answer.bytes_stream();
-    assert_eq!(pieces.next().await.unwrap().unwrap(), "Half");
-    drop(pieces);
+    let mut answer = answer;
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "Half");
+    drop(answer);
     app.until("the turn is stored as incomplete", || async {
         turns(&stored(app, &id).await.1).contains(&(Role::Assistant, "Half", false))
     })

@@ -7,7 +7,7 @@ use halo_sync::store::identity::Lookup;
 use serde_json::{Value, json};
 
 use super::call;
-use super::context::{put_company, put_user};
+use super::chat_context::{put_company, put_user};
 use crate::support::app::{App, on_both};
 
 on_both!(

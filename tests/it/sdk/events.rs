@@ -85,7 +85,7 @@ async fn nobodys_events_wait_for_their_user(app: &App) {
         assert_eq!(call(app, "events", &key, &body).await.0, 200);
     }
     assert_eq!(user(app, "anonymous").await, None);
-    super::context::put_user(app, "jane", json!({}), None, halo_sync::domain::Rank::Claimed).await;
+    super::chat_context::put_user(app, "jane", json!({}), None, halo_sync::domain::Rank::Claimed).await;
     let jane = user(app, "jane").await.unwrap();
     let rank = halo_sync::domain::Rank::Claimed;
     let linked = app.store.link_session(&app.org, "s1", &jane.id, rank, app.now()).await.unwrap();

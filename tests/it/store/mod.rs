@@ -38,6 +38,7 @@ mod inbox;
 mod kit;
 mod links;
 mod mirror;
+mod product;
 mod rates;
 mod schema;
 pub(crate) mod settings;

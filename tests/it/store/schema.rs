@@ -94,8 +94,8 @@ const LARGE: [&str; 16] = [
     "activity_days",
 ];
 /// Statements that walk an organisation's or a connection's rows, as they are meant to: counts, what goes with a
-/// connection, and whether anything is dirty at all.
-const WALKS: [&str; 10] = [
+/// connection or names what was deleted, and whether anything is dirty at all.
+const WALKS: [&str; 11] = [
     "ANY_DIRTY",
     "COUNT_COMPANIES",
     "COUNT_LINKS",
@@ -103,6 +103,7 @@ const WALKS: [&str; 10] = [
     "COUNT_USERS",
     "DELETE_CANDIDATES",
     "DELETE_DELIVERIES",
+    "DELETE_DELIVERIES_NAMING",
     "DELETE_LINKS",
     "DELETE_RECORDS",
     "DELETE_REFS",

@@ -432,6 +432,28 @@ impl App {
         rows
     }
 
+    /// The tables that hold anything of the program's.
+    pub async fn tables(&self) -> Vec<String> {
+        match &self.place {
+            Place::Sqlite(folder) => {
+                let url = format!("sqlite://{}?mode=ro", folder.path().join("halo.db").display());
+                let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+                sqlx::query_scalar(sql).fetch_all(&mut database).await.unwrap()
+            }
+            Place::Postgres(database) => {
+                let mut database = sqlx::PgConnection::connect(&database.url).await.unwrap();
+                let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";
+                sqlx::query_scalar(sql).fetch_all(&mut database).await.unwrap()
+            }
+        }
+    }
+
+    /// Runs a statement past the store, as its owner.
+    pub async fn run_sql(&self, sql: &'static str) {
+        self.alter(sql, sql).await;
+    }
+
     /// From now on no delivery can be stored: a trigger refuses them, as a full disk would.
     pub async fn break_inbox(&self) {
         let (sqlite, postgres) = (

@@ -1,0 +1,1 @@
+!function(w,n,m){if(w[n])return;var q=w[n]=[];m.forEach(function(k){q[k]=function(){var a=[].slice.call(arguments);if(k=="flush")return new Promise(function(r){q.push([k,r])});q.push([k].concat(a));return q}});q.getInstance=function(){return q}}(window,"HaloSync",["init","identify","identifyCompany","setContext","clearContext","flush","debug","destroy"])

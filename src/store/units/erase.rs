@@ -1,0 +1,325 @@
+//! Deleting a user or a company with everything that hangs on it.
+//!
+//! What a provider says about a deleted company's parties would come back with the next page: the keys of its
+//! records are kept as digests, and ingest passes over what bears one or refers to one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use connector_sdk::Timestamp;
+use sha2::{Digest, Sha256};
+use sqlx::FromRow;
+
+use super::dirty::{self, Marks};
+use super::links;
+use super::members::{self, mark_settled};
+use super::rows::{self, UserRow};
+use super::{Conn, bulk, identity, keys, sessions};
+use crate::domain::OrgId;
+use crate::domain::users::EndUser;
+use crate::store::Result;
+use crate::store::convert::{from_json, json_list, to_json, us};
+use crate::store::identity::Lookup;
+use crate::store::product::Erased;
+
+statements! {
+    PARTIES_OF = "SELECT connection_id, party_key FROM company_links WHERE org_id = $1 AND company_id = $2";
+    // Parties that nothing but the address led here, and those that it led nowhere.
+    PARTIES_BY_EMAIL = "SELECT l.connection_id, l.party_key FROM link_candidates k
+        JOIN company_links l ON l.connection_id = k.connection_id AND l.party_key = k.party_key
+        WHERE k.org_id = $1 AND k.kind = 'email' AND k.value = $2 AND (l.rule = 'email' OR l.company_id IS NULL)";
+    OTHERS_WITH_EMAIL = "SELECT COUNT(*) FROM end_users WHERE org_id = $1 AND email_key = $2 AND id <> $3";
+    RECORDS_OF = concat!("SELECT record_key FROM mirror_records
+        WHERE org_id = $1 AND connection_id = $2 AND party_key IS NOT NULL AND party_key", in_list!("$3"));
+    DELETE_RECORDS = concat!("DELETE FROM mirror_records
+        WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
+    DELETE_REFS = concat!("DELETE FROM record_refs
+        WHERE org_id = $1 AND connection_id = $2 AND (to_key, from_key) IN (SELECT r.to_key, r.from_key FROM record_refs r
+            WHERE r.org_id = $1 AND r.connection_id = $2 AND r.from_key", in_list!("$3"), ")");
+    DELETE_REJECTED = concat!("DELETE FROM rejected_records
+        WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
+    DELETE_LINKS = concat!("DELETE FROM company_links
+        WHERE org_id = $1 AND connection_id = $2 AND party_key", in_list!("$3"));
+    DELETE_CANDIDATES = concat!("DELETE FROM link_candidates
+        WHERE org_id = $1 AND (kind, value, connection_id, party_key) IN
+            (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM", json_rows!("$2"), ")");
+    EVIDENCE = concat!("SELECT party_key, evidence FROM company_links
+        WHERE org_id = $1 AND connection_id = $2 AND party_key", in_list!("$3"));
+    NOTES = concat!("SELECT stream, generation, read_seq, record_keys FROM seen_notes
+        WHERE org_id = $1 AND connection_id = $2 AND stream", in_list!("$3"));
+    REWRITE_NOTE = "UPDATE seen_notes SET record_keys = $6
+        WHERE org_id = $1 AND connection_id = $2 AND stream = $3 AND generation = $4 AND read_seq = $5";
+    DELETE_DELIVERIES_OF = concat!("DELETE FROM deliveries
+        WHERE org_id = $1 AND connection_id = $2 AND party_key IS NOT NULL AND party_key", in_list!("$3"));
+    // From here on: walks of whole tables, for texts that nothing indexes. A deletion is rare, and must be whole.
+    DELETE_DELIVERIES_NAMING = concat!("DELETE FROM deliveries WHERE org_id = $1 AND (", blob_holds!("body", "$2"),
+        " OR ", text_holds!("touched", "$2"), ")");
+    DELETE_REJECTED_NAMING = concat!("DELETE FROM rejected_records WHERE org_id = $1 AND ", text_holds!("payload", "$2"));
+    DELETE_AUDITS_NAMING = concat!("DELETE FROM audits WHERE org_id = $1 AND ", text_holds!("report", "$2"));
+    DELETE_ATTEMPTS_NAMING = concat!("DELETE FROM job_attempts WHERE org_id = $1 AND (", text_holds!("error", "$2"),
+        " OR job_id IN (SELECT id FROM finished_jobs WHERE org_id = $1 AND (", text_holds!("args", "$2"),
+        " OR ", text_holds!("error", "$2"), ")))");
+    DELETE_JOBS_NAMING = concat!("DELETE FROM finished_jobs WHERE org_id = $1 AND (", text_holds!("args", "$2"),
+        " OR ", text_holds!("error", "$2"), ")");
+    HAS_ERASED = "SELECT EXISTS (SELECT 1 FROM erased_keys WHERE org_id = $1 AND connection_id = $2)";
+    LOAD_ERASED = concat!("SELECT key_digest FROM erased_keys
+        WHERE org_id = $1 AND connection_id = $2 AND key_digest", in_list!("$3"));
+    USERS_OF = "SELECT * FROM end_users WHERE org_id = $1 AND company_id = $2";
+    DELETE_USER = "DELETE FROM end_users WHERE org_id = $1 AND id = $2";
+}
+
+/// What stands for a record's key once it is erased.
+fn digest(org: &OrgId, connection: &str, key: &str) -> String {
+    // NUL cannot be inside any of the three.
+    hex::encode(Sha256::digest(format!("{org}\0{connection}\0{key}")))
+}
+
+/// Whether anything of a connection was erased.
+pub(crate) async fn has_erased(c: &mut Conn, org: &OrgId, connection: &str) -> Result<bool> {
+    Ok(sqlx::query_scalar(HAS_ERASED).bind(&org.0).bind(connection).fetch_one(c).await?)
+}
+
+/// Those of the keys that were erased.
+pub(crate) async fn erased_of(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    keys: &BTreeSet<&str>,
+) -> Result<BTreeSet<String>> {
+    let digests: BTreeMap<String, &str> =
+        keys.iter().map(|key| (digest(org, connection, key), *key)).collect();
+    let found: Vec<String> = sqlx::query_scalar(LOAD_ERASED)
+        .bind(&org.0)
+        .bind(connection)
+        .bind(json_list(digests.keys()))
+        .fetch_all(c)
+        .await?;
+    Ok(found.iter().filter_map(|digest| digests.get(digest)).map(|key| (*key).to_owned()).collect())
+}
+
+/// Parties by connection.
+type Parties = BTreeMap<String, BTreeSet<String>>;
+
+#[derive(FromRow)]
+struct PartyRow {
+    connection_id: String,
+    party_key: String,
+}
+
+fn by_connection(rows: Vec<PartyRow>) -> Parties {
+    let mut parties = Parties::new();
+    for row in rows {
+        parties.entry(row.connection_id).or_default().insert(row.party_key);
+    }
+    parties
+}
+
+pub(crate) async fn erase_user(
+    c: &mut Conn,
+    org: &OrgId,
+    lookup: &Lookup,
+    at: Timestamp,
+) -> Result<Option<Erased>> {
+    super::serialise_links(c, org.as_str()).await?;
+    let Some(user) = identity::find_user(c, org, lookup).await? else { return Ok(None) };
+    let email = rows::email_key(&user);
+    let parties = match &email {
+        Some(email) if !is_shared(c, org, email, &user).await? => {
+            let rows: Vec<PartyRow> =
+                sqlx::query_as(PARTIES_BY_EMAIL).bind(&org.0).bind(email).fetch_all(&mut *c).await?;
+            by_connection(rows)
+        }
+        _ => Parties::new(),
+    };
+    sqlx::query(DELETE_USER).bind(&org.0).bind(&user.id.0).execute(&mut *c).await?;
+    let mut marks = Marks::new();
+    let decides = members::after(c, org, &[(Some(&user), None)], &mut marks).await?;
+    let mut erased = erase_parties(c, org, &parties, at).await?;
+    let names: Vec<&str> =
+        [Some(user.id.0.as_str()), user.external_id.as_deref(), user.fields.email.as_deref()]
+            .into_iter()
+            .flatten()
+            .chain(email.as_deref())
+            .collect();
+    erased.deliveries += erase_naming(c, org, &names, &parties).await?;
+    sessions::erase_user(c, org, &user).await?;
+    finish(c, org, marks, decides, at).await?;
+    Ok(Some(erased))
+}
+
+async fn is_shared(c: &mut Conn, org: &OrgId, email: &str, user: &EndUser) -> Result<bool> {
+    let others: i64 =
+        sqlx::query_scalar(OTHERS_WITH_EMAIL).bind(&org.0).bind(email).bind(&user.id.0).fetch_one(c).await?;
+    Ok(others > 0)
+}
+
+pub(crate) async fn erase_company(
+    c: &mut Conn,
+    org: &OrgId,
+    lookup: &Lookup,
+    at: Timestamp,
+) -> Result<Option<Erased>> {
+    super::serialise_links(c, org.as_str()).await?;
+    let Some(company) = identity::find_company(c, org, lookup).await? else { return Ok(None) };
+    let rows: Vec<PartyRow> =
+        sqlx::query_as(PARTIES_OF).bind(&org.0).bind(&company.id.0).fetch_all(&mut *c).await?;
+    let parties = by_connection(rows);
+
+    let rows: Vec<UserRow> =
+        sqlx::query_as(USERS_OF).bind(&org.0).bind(&company.id.0).fetch_all(&mut *c).await?;
+    let before = rows.into_iter().map(UserRow::read).collect::<Result<Vec<EndUser>>>()?;
+    let after: Vec<EndUser> = before.iter().map(|user| without_company(user, at)).collect();
+    rows::write_users(c, org, &after.iter().collect::<Vec<_>>()).await?;
+    let moves: Vec<members::Move<'_>> =
+        before.iter().zip(&after).map(|(before, after)| (Some(before), Some(after))).collect();
+    let mut marks = Marks::new();
+    let mut decides = members::after(c, org, &moves, &mut marks).await?;
+
+    let mut erased = erase_parties(c, org, &parties, at).await?;
+    erased.users_unlinked = u64::try_from(before.len()).unwrap_or(u64::MAX);
+    let names: Vec<&str> =
+        [Some(company.id.0.as_str()), company.external_id.as_deref()].into_iter().flatten().collect();
+    erased.deliveries += erase_naming(c, org, &names, &parties).await?;
+    sessions::erase_company(c, org, &company.id).await?;
+    decides.extend(keys::of_company(&company));
+    links::delete_companies(c, org, std::slice::from_ref(&company.id.0)).await?;
+    for companies in marks.values_mut() {
+        companies.remove(&company.id.0);
+    }
+    finish(c, org, marks, decides, at).await?;
+    Ok(Some(erased))
+}
+
+fn without_company(user: &EndUser, at: Timestamp) -> EndUser {
+    let mut user = EndUser { company_id: None, updated_at: at, ..user.clone() };
+    user.provenance.remove(rows::COMPANY_LINK);
+    user
+}
+
+async fn finish(
+    c: &mut Conn,
+    org: &OrgId,
+    mut marks: Marks,
+    decides: BTreeSet<keys::Key>,
+    at: Timestamp,
+) -> Result<()> {
+    let settled = links::reevaluate(c, org, &decides, at).await?;
+    mark_settled(&mut marks, &settled);
+    dirty::mark(c, org, &marks, at).await?;
+    Ok(())
+}
+
+/// Deletes parties: their links, records, what was noted about these, and keeps the digests of their keys.
+async fn erase_parties(c: &mut Conn, org: &OrgId, parties: &Parties, at: Timestamp) -> Result<Erased> {
+    #[derive(FromRow)]
+    struct EvidenceRow {
+        party_key: String,
+        evidence: String,
+    }
+    let mut erased = Erased::default();
+    for (connection, own) in parties {
+        let list = json_list(own);
+        let records: Vec<String> = sqlx::query_scalar(RECORDS_OF)
+            .bind(&org.0)
+            .bind(connection)
+            .bind(&list)
+            .fetch_all(&mut *c)
+            .await?;
+        let all: BTreeSet<String> = records.into_iter().chain(own.iter().cloned()).collect();
+        let keys = json_list(&all);
+        for (sql, list) in [
+            (DELETE_REFS, &keys),
+            (DELETE_REJECTED, &keys),
+            (DELETE_RECORDS, &keys),
+            (DELETE_DELIVERIES_OF, &list),
+        ] {
+            let done = sqlx::query(sql).bind(&org.0).bind(connection).bind(list).execute(&mut *c).await?;
+            if sql == DELETE_RECORDS {
+                erased.records += done.rows_affected();
+            } else if sql == DELETE_DELIVERIES_OF {
+                erased.deliveries += done.rows_affected();
+            }
+        }
+        let evidence: Vec<EvidenceRow> =
+            sqlx::query_as(EVIDENCE).bind(&org.0).bind(connection).bind(&list).fetch_all(&mut *c).await?;
+        let mut candidates = Vec::new();
+        for row in &evidence {
+            for (kind, value) in links::candidates_of(&row.party_key, &row.evidence)? {
+                candidates.push((kind, value, connection.as_str(), row.party_key.as_str()));
+            }
+        }
+        if !candidates.is_empty() {
+            sqlx::query(DELETE_CANDIDATES).bind(&org.0).bind(to_json(&candidates)?).execute(&mut *c).await?;
+        }
+        let done =
+            sqlx::query(DELETE_LINKS).bind(&org.0).bind(connection).bind(&list).execute(&mut *c).await?;
+        erased.parties += done.rows_affected();
+        forget_sightings(c, org, connection, &all).await?;
+        let digests: Vec<String> = all.iter().map(|key| digest(org, connection, key)).collect();
+        bulk::insert(
+            c,
+            "INSERT INTO erased_keys (org_id, connection_id, key_digest, erased_at)",
+            &digests,
+            "ON CONFLICT (org_id, connection_id, key_digest) DO NOTHING",
+            |row, digest| {
+                row.push_bind(&org.0).push_bind(connection).push_bind(digest).push_bind(us(at));
+            },
+        )
+        .await?;
+    }
+    Ok(erased)
+}
+
+/// Takes keys out of the notes of what reads found unchanged.
+async fn forget_sightings(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    gone: &BTreeSet<String>,
+) -> Result<()> {
+    #[derive(FromRow)]
+    struct Note {
+        stream: String,
+        generation: i64,
+        read_seq: i64,
+        record_keys: String,
+    }
+    let streams: BTreeSet<&str> =
+        gone.iter().filter_map(|key| key.split_once('/')).map(|(stream, _)| stream).collect();
+    let notes: Vec<Note> = sqlx::query_as(NOTES)
+        .bind(&org.0)
+        .bind(connection)
+        .bind(json_list(streams))
+        .fetch_all(&mut *c)
+        .await?;
+    for note in notes {
+        let keys: Vec<String> = from_json("seen_notes", "record_keys", connection, &note.record_keys)?;
+        let kept: Vec<&String> = keys.iter().filter(|key| !gone.contains(*key)).collect();
+        if kept.len() < keys.len() {
+            sqlx::query(REWRITE_NOTE)
+                .bind(&org.0)
+                .bind(connection)
+                .bind(&note.stream)
+                .bind(note.generation)
+                .bind(note.read_seq)
+                .bind(to_json(&kept)?)
+                .execute(&mut *c)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes stored requests, rejected records and histories that name somebody, as a JSON string of its own: by an
+/// id, an address, or the id of a party. Answers how many requests.
+async fn erase_naming(c: &mut Conn, org: &OrgId, names: &[&str], parties: &Parties) -> Result<u64> {
+    let ids = parties.values().flatten().filter_map(|key| key.split_once('/')).map(|(_, id)| id);
+    let keys = parties.values().flatten().map(String::as_str);
+    let names: BTreeSet<&str> = names.iter().copied().chain(ids).chain(keys).collect();
+    let names = names.into_iter().map(to_json).collect::<Result<Vec<String>>>()?;
+    let list = to_json(&names)?;
+    let done = sqlx::query(DELETE_DELIVERIES_NAMING).bind(&org.0).bind(&list).execute(&mut *c).await?;
+    for sql in [DELETE_REJECTED_NAMING, DELETE_AUDITS_NAMING, DELETE_ATTEMPTS_NAMING, DELETE_JOBS_NAMING] {
+        sqlx::query(sql).bind(&org.0).bind(&list).execute(&mut *c).await?;
+    }
+    Ok(done.rows_affected())
+}
