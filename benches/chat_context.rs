@@ -104,9 +104,11 @@ async fn serve(file: &str) {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
-        product: Product::new(services.store.clone(), services.clock.clone(), None),
+        product: Product::new(services.store.clone(), services.clock.clone(), None)
+            .noting(services.attributes.clone()),
         prompt: Arc::new(PromptSettings::default()),
         chat: Arc::new(Chat::new(None, services.clock.clone())),
+        attributes: services.attributes.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let router = Router::new()

@@ -88,13 +88,12 @@ CREATE INDEX user_events_session ON user_events (org_id, session_id) WHERE user_
 CREATE INDEX user_events_created ON user_events (org_id, created_at);
 SELECT halo_sync_protect('user_events', false);
 
--- What a user did on a day (days since 1970, UTC), so that nobody has to count events. seen: 1 where the product saw
--- the user that day.
+-- What a user did on a day (days since 1970, UTC), so that nobody has to count events.
 CREATE TABLE activity_days (
     org_id TEXT COLLATE "C" NOT NULL,
     user_id TEXT COLLATE "C" NOT NULL,
     day BIGINT NOT NULL,
-    seen BIGINT NOT NULL,
+    identifies BIGINT NOT NULL,
     events BIGINT NOT NULL,
     messages BIGINT NOT NULL,
     tickets BIGINT NOT NULL,

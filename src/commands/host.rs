@@ -13,6 +13,7 @@ use connector_sdk::HttpClient;
 use serde_json::Value;
 
 use super::{App, CommandError, ExitCode};
+use crate::attributes::Attributes;
 use crate::chat::{Chat, Model, ModelSettings};
 use crate::config::{Config, DatabaseTarget, Loaded, SecretKeySource};
 use crate::derive;
@@ -109,6 +110,12 @@ impl Host {
             return Ok(self.services.execute(&self.org, request).await?);
         }
         Ok(control::send(&self.data_dir(), &self.org, request).await?)
+    }
+
+    /// How the organisation's prompts are printed: `[prompt]`, and what it says about its attributes itself.
+    pub(super) async fn prompt_of_org(&self) -> Result<Arc<PromptSettings>, CommandError> {
+        let defaults = Arc::new(self.prompt()?);
+        Ok(self.services.attributes.prompt(&self.org, &defaults).await?)
     }
 
     /// How the prompt is printed (`[prompt]`).
@@ -295,6 +302,7 @@ fn services(app: &App, loaded: &Loaded, store: Arc<dyn Store>) -> Result<Service
         time_zone: sync.time_zone.clone(),
     };
     Ok(Services {
+        attributes: Arc::new(Attributes::new(store.clone(), app.clock.clone())),
         store,
         providers: Arc::new(providers),
         clock: app.clock.clone(),

@@ -227,8 +227,8 @@ pub struct UserEvent {
 pub struct ActivityDay {
     /// Days since 1970-01-01.
     pub day: i64,
-    /// 1 where the product saw the user that day: an identify, or events.
-    pub seen: i64,
+    /// Identify calls.
+    pub identifies: i64,
     /// Events.
     pub events: i64,
     /// Messages that the user wrote.

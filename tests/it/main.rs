@@ -18,6 +18,7 @@ mod jobs;
 mod localstripe;
 mod prompt;
 mod render_cases;
+mod schemathesis;
 mod sdk;
 mod store;
 mod stripe_cli;

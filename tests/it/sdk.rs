@@ -1,5 +1,6 @@
 //! The SDK API and what is around it, over the real router, on both engines.
 
+mod attributes;
 mod chat;
 mod chat_context;
 mod companies;

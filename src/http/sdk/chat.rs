@@ -187,8 +187,9 @@ async fn begin(sdk: &Sdk, caller: &Caller, request: axum::extract::Request) -> R
     let slot = sdk.chat.slot().map_err(no_slot)?;
     let sees_stored = sees_stored(sdk, caller, &voice).await?;
     let known = known(sdk, caller, &voice, &body, sees_stored).await?;
+    let prompt = sdk.prompt_of(caller.org()).await?;
     let system =
-        known.render(&sdk.prompt, body.budget_tokens, |_, rendered| sdk.chat.system_prompt(&rendered.text));
+        known.render(&prompt, body.budget_tokens, |_, rendered| sdk.chat.system_prompt(&rendered.text));
     let session_id = body.session().unwrap_or_else(|| new_id("ses", sdk.chat.clock()));
     let claimed_company = voice.claims.get("company_id").and_then(Value::as_str);
     let company = if caller.is_server() { body.company_id.as_deref() } else { None };

@@ -131,8 +131,8 @@ pub async fn handle(
     // What the customer's backend has signed goes before what the body says.
     let claimed = voice.claims.get("company_id").and_then(Value::as_str);
     let company = lookup(claimed.or(body.company_id.as_deref()));
-    let prompt = &sdk.prompt;
-    let said = said(prompt, &body, &voice.claims);
+    let prompt = sdk.prompt_of(caller.org()).await?;
+    let said = said(&prompt, &body, &voice.claims);
     if !known_tags.is_empty() {
         let stamp = sdk.store.find_view_stamp(caller.org(), user.as_ref(), company.as_ref()).await;
         let tag = tag(&stamp.map_err(store_error)?, &said);
@@ -152,7 +152,7 @@ pub async fn handle(
         ..Request::default()
     };
     let known = Known::new(view.view, request);
-    let answer = known.render(prompt, body.budget_tokens, |merged, rendered| {
+    let answer = known.render(&prompt, body.budget_tokens, |merged, rendered| {
         let answer = Answer {
             text: &rendered.text,
             tokens: rendered.tokens,

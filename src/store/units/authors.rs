@@ -2,13 +2,12 @@
 
 use connector_sdk::Timestamp;
 
-use super::{Conn, identity, keys, new_id_at, product, rows};
+use super::{Conn, identity, keys, new_id_at, rows};
 use crate::domain::companies::{FieldSource, TraitPatch};
 use crate::domain::users::{EndUser, UserFields};
 use crate::domain::{CompanyId, OrgId, Rank, UserId};
 use crate::store::conversations::{Author, Refusal};
-use crate::store::identity::Lookup;
-use crate::store::product::{Layer, Outcome, ProductWrite, RecordPart, UserPart};
+use crate::store::identity::{Lookup, WriteSource};
 use crate::store::{Result, StoreError};
 
 statements! {
@@ -24,8 +23,10 @@ pub(crate) struct Named {
     pub(crate) company: Option<CompanyId>,
 }
 
-/// Who made a user that is named here first.
-const SOURCE: &str = "sdk";
+/// How the user that an event names is written: the product sees it.
+const SEEN_BY: &str = "sdk";
+/// A user that is named elsewhere is known, and not seen.
+const NAMED_BY: &str = "chat";
 
 /// The user that a write names, where there is one. Writes nothing.
 pub(crate) async fn find(
@@ -51,22 +52,9 @@ pub(crate) async fn resolve(c: &mut Conn, org: &OrgId, author: &Author, seen: bo
     if let Some(lookup) = &author.user
         && (seen || user.is_none())
     {
-        let record = RecordPart {
-            layers: vec![Layer { rank: author.rank, patch: TraitPatch::default() }],
-            ..RecordPart::named(lookup.clone())
-        };
-        let write = ProductWrite {
-            user: Some(UserPart { record, seen, adopt: None, session: None }),
-            company: None,
-            link: None,
-            source: SOURCE.to_owned(),
-            at: author.at,
-        };
-        user = match product::put(c, org, &[write]).await?.into_iter().next() {
-            Some(Outcome::Written(written)) => written.user.map(|(user, _)| user),
-            Some(Outcome::Refused(refused)) => return Err(StoreError::Invalid(refused.to_string())),
-            Some(Outcome::Unknown(_)) | None => None,
-        };
+        let source = if seen { SEEN_BY } else { NAMED_BY };
+        let source = WriteSource { rank: author.rank, source: source.to_owned(), at: author.at };
+        user = Some(identity::put_user(c, org, lookup, &TraitPatch::default(), None, &source).await?);
     }
     let linked = user.as_ref().and_then(|user| user.company_id.clone());
     let company = match (linked, &author.company) {
@@ -79,9 +67,9 @@ pub(crate) async fn resolve(c: &mut Conn, org: &OrgId, author: &Author, seen: bo
 
 /// The user with that address: one whom others know by it, else one who claims it.
 pub(crate) async fn find_by_email(c: &mut Conn, org: &OrgId, email: &str) -> Result<Option<EndUser>> {
-    let Some((_, key)) = keys::key("email", email) else { return Ok(None) };
+    let Some((_, email)) = keys::key("email", email) else { return Ok(None) };
     let found: Option<String> =
-        sqlx::query_scalar(FIND_BY_EMAIL).bind(&org.0).bind(key).fetch_optional(&mut *c).await?;
+        sqlx::query_scalar(FIND_BY_EMAIL).bind(&org.0).bind(email).fetch_optional(&mut *c).await?;
     match found {
         Some(id) => identity::find_user(c, org, &Lookup::Id(id)).await,
         None => Ok(None),
@@ -98,7 +86,7 @@ pub(crate) async fn make_user(
     rank: Rank,
     at: Timestamp,
 ) -> Result<EndUser> {
-    let from = FieldSource { rank, source: SOURCE.to_owned(), at };
+    let from = FieldSource { rank, source: SEEN_BY.to_owned(), at };
     let named = [("name", &name), ("email", &email)];
     let provenance = named
         .into_iter()
@@ -109,7 +97,7 @@ pub(crate) async fn make_user(
         id: UserId(new_id_at(UserId::PREFIX, at)),
         external_id,
         company_id: None,
-        source: SOURCE.to_owned(),
+        source: SEEN_BY.to_owned(),
         fields: UserFields { name, email, ..UserFields::default() },
         custom_fields: serde_json::Map::new(),
         context: std::collections::BTreeMap::new(),

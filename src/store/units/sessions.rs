@@ -1,38 +1,44 @@
-//! Sessions of people who were not known when they began, and what goes with whom they turned out to be.
+//! Sessions of people who were not known when they began.
+
+use std::collections::BTreeSet;
 
 use connector_sdk::Timestamp;
 
 use super::{Conn, user_events};
-use crate::domain::users::EndUser;
-use crate::domain::{CompanyId, OrgId, Rank, UserId};
+use crate::domain::{OrgId, Rank, UserId};
 use crate::store::Result;
+use crate::store::convert::{clean, json_list};
 
-/// A session that turned out to be a user's.
-pub(crate) struct Session<'a> {
-    /// Its id.
-    pub(crate) id: &'a str,
-    /// Whose it is.
-    pub(crate) user: &'a UserId,
-    /// Whose word that is.
-    pub(crate) rank: Rank,
-    /// Now.
-    pub(crate) at: Timestamp,
+statements! {
+    // Nearly every session that a call names has nothing that nobody owns.
+    ORPHANED = concat!("SELECT session_id FROM conversations
+            WHERE org_id = $1 AND user_id IS NULL AND session_id IS NOT NULL AND session_id", in_list!("$2"),
+        " UNION SELECT session_id FROM tickets
+            WHERE org_id = $1 AND user_id IS NULL AND session_id IS NOT NULL AND session_id", in_list!("$2"),
+        " UNION SELECT session_id FROM user_events
+            WHERE org_id = $1 AND user_id IS NULL AND session_id IS NOT NULL AND session_id", in_list!("$2"));
 }
 
-/// Makes what was said in sessions, while nobody knew by whom, the users'.
-pub(crate) async fn link_sessions(c: &mut Conn, org: &OrgId, sessions: &[Session<'_>]) -> Result<()> {
-    for session in sessions {
-        user_events::link_session(c, org, session.id, session.user, session.rank, session.at).await?;
+/// Makes what was said and done in sessions, while nobody knew by whom, the users'.
+pub(crate) async fn link(
+    c: &mut Conn,
+    org: &OrgId,
+    sessions: &[(&str, Rank, &UserId)],
+    at: Timestamp,
+) -> Result<()> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let orphaned: Vec<String> = sqlx::query_scalar(ORPHANED)
+        .bind(&org.0)
+        .bind(json_list(sessions.iter().map(|(session, ..)| session)))
+        .fetch_all(&mut *c)
+        .await?;
+    let orphaned: BTreeSet<String> = orphaned.into_iter().collect();
+    for (session, rank, user) in sessions {
+        if orphaned.contains(&clean(session)) {
+            user_events::link_session(c, org, session, user, *rank, at).await?;
+        }
     }
     Ok(())
-}
-
-/// Deletes what was said by a user.
-pub(crate) async fn erase_user(c: &mut Conn, org: &OrgId, user: &EndUser) -> Result<()> {
-    user_events::delete_of_user(c, org, &user.id).await
-}
-
-/// Deletes what was said about a company.
-pub(crate) async fn erase_company(c: &mut Conn, org: &OrgId, company: &CompanyId) -> Result<()> {
-    user_events::delete_of_company(c, org, company).await
 }

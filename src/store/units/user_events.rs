@@ -1,5 +1,7 @@
 //! Events, days of activity, what a session leaves to its user, and what goes with a user or a company.
 
+use std::collections::BTreeMap;
+
 use connector_sdk::Timestamp;
 use serde_json::Value;
 use sqlx::FromRow;
@@ -13,16 +15,13 @@ use crate::store::convert::{clean, from_json, time, to_json, us, word};
 use crate::store::identity::Lookup;
 
 statements! {
-    HAS_ORPHANS = "SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND session_id = $2 AND user_id IS NULL)
-        OR EXISTS (SELECT 1 FROM tickets WHERE org_id = $1 AND session_id = $2 AND user_id IS NULL)
-        OR EXISTS (SELECT 1 FROM user_events WHERE org_id = $1 AND session_id = $2 AND user_id IS NULL)";
     EVENTS_OF = "SELECT * FROM user_events WHERE org_id = $1 AND user_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4";
-    NOTE = "INSERT INTO activity_days (org_id, user_id, day, seen, events, messages, tickets)
+    NOTE = "INSERT INTO activity_days (org_id, user_id, day, identifies, events, messages, tickets)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
-        ON CONFLICT (user_id, day) DO UPDATE SET seen = activity_days.seen + excluded.seen,
+        ON CONFLICT (user_id, day) DO UPDATE SET identifies = activity_days.identifies + excluded.identifies,
             events = activity_days.events + excluded.events, messages = activity_days.messages + excluded.messages,
             tickets = activity_days.tickets + excluded.tickets";
-    ACTIVITY = "SELECT day, seen, events, messages, tickets FROM activity_days
+    ACTIVITY = "SELECT day, identifies, events, messages, tickets FROM activity_days
         WHERE org_id = $1 AND user_id = $2 AND day >= $3 ORDER BY day";
     LINK_CONVERSATIONS = "UPDATE conversations SET user_id = $3, user_rank = $4, company_id = COALESCE(company_id, $5),
             updated_at = $6
@@ -61,6 +60,7 @@ pub(crate) fn day_of(at: Timestamp) -> i64 {
 /// What a user did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Did {
+    Identifies,
     Events,
     Messages,
     Tickets,
@@ -80,7 +80,7 @@ pub(crate) async fn note_activity(
         .bind(&org.0)
         .bind(user)
         .bind(day)
-        .bind(0_i64)
+        .bind(of(Did::Identifies))
         .bind(of(Did::Events))
         .bind(of(Did::Messages))
         .bind(of(Did::Tickets))
@@ -89,15 +89,20 @@ pub(crate) async fn note_activity(
     Ok(())
 }
 
-/// Notes that the product saw users on a day; a day that is noted costs nothing more.
-pub(crate) async fn note_seen(c: &mut Conn, org: &OrgId, seen: &[(&str, i64)]) -> Result<()> {
+/// Counts identifies, by user and day.
+pub(crate) async fn note_identifies(
+    c: &mut Conn,
+    org: &OrgId,
+    identified: &BTreeMap<(&str, i64), i64>,
+) -> Result<()> {
+    let rows: Vec<_> = identified.iter().collect();
     bulk::insert(
         c,
-        "INSERT INTO activity_days (org_id, user_id, day, seen, events, messages, tickets)",
-        seen,
-        "ON CONFLICT (user_id, day) DO UPDATE SET seen = 1",
-        |row, (user, day)| {
-            row.push_bind(&org.0).push_bind(*user).push_bind(*day).push_bind(1_i64);
+        "INSERT INTO activity_days (org_id, user_id, day, identifies, events, messages, tickets)",
+        &rows,
+        "ON CONFLICT (user_id, day) DO UPDATE SET identifies = activity_days.identifies + excluded.identifies",
+        |row, ((user, day), number)| {
+            row.push_bind(&org.0).push_bind(*user).push_bind(*day).push_bind(**number);
             row.push_bind(0_i64).push_bind(0_i64).push_bind(0_i64);
         },
     )
@@ -204,7 +209,7 @@ pub(crate) async fn list_events(
 #[derive(FromRow)]
 struct DayRow {
     day: i64,
-    seen: i64,
+    identifies: i64,
     events: i64,
     messages: i64,
     tickets: i64,
@@ -218,9 +223,9 @@ pub(crate) async fn list_activity(
 ) -> Result<Vec<ActivityDay>> {
     let rows: Vec<DayRow> =
         sqlx::query_as(ACTIVITY).bind(&org.0).bind(clean(&user.0)).bind(since_day).fetch_all(c).await?;
-    let read = |DayRow { day, seen, events, messages, tickets }| ActivityDay {
+    let read = |DayRow { day, identifies, events, messages, tickets }| ActivityDay {
         day,
-        seen,
+        identifies,
         events,
         messages,
         tickets,
@@ -244,10 +249,6 @@ pub(crate) async fn link_session(
     at: Timestamp,
 ) -> Result<SessionLinked> {
     let session = clean(session_id);
-    let any: bool = sqlx::query_scalar(HAS_ORPHANS).bind(&org.0).bind(&session).fetch_one(&mut *c).await?;
-    if !any {
-        return Ok(SessionLinked::default());
-    }
     let Some(user) = identity::find_user(c, org, &Lookup::Id(user.0.clone())).await? else {
         return Ok(SessionLinked::default());
     };

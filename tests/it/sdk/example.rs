@@ -46,7 +46,7 @@ async fn a_session_follows_its_user_and_goes_with_it(app: &App) {
     let jane = super::kit::user(app, "jane").await.unwrap();
     let days = app.store.list_activity(&app.org, &jane.id, 0).await.unwrap();
     assert_eq!(days.len(), 1);
-    assert_eq!((days[0].seen, days[0].events, days[0].messages, days[0].tickets), (1, 1, 1, 1));
+    assert_eq!((days[0].identifies, days[0].events, days[0].messages, days[0].tickets), (1, 1, 1, 1));
     let tables = ["conversations", "messages", "tickets", "user_events", "activity_days"];
     for table in tables {
         assert_eq!(app.dump(table).await.len(), 1, "{table}");

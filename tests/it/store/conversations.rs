@@ -384,7 +384,7 @@ async fn events_are_counted_by_day(store: &dyn Store) {
     put(2 * DAY + 1, 2).await;
     let jane = store.find_user(&org(), &external("jane")).await.unwrap().unwrap();
     assert_eq!((jane.first_seen, jane.last_seen), (Some(at(1)), Some(at(2 * DAY + 1))));
-    let day = |day, events| ActivityDay { day: first_day() + day, events, seen: 1, ..ActivityDay::default() };
+    let day = |day, events| ActivityDay { day: first_day() + day, events, ..ActivityDay::default() };
     assert_eq!(store.list_activity(&org(), &jane.id, 0).await.unwrap(), [day(0, 100), day(2, 3)]);
     assert_eq!(store.list_activity(&org(), &jane.id, first_day() + 1).await.unwrap(), [day(2, 3)]);
     let newest = store.list_events(&org(), &jane.id, None, 4).await.unwrap();

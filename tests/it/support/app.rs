@@ -10,6 +10,7 @@ use connector_sdk::http::HttpConfig;
 use connector_sdk::{Clock, HttpClient, RecordKey, Timestamp};
 use connector_testkit::sandbox::stripe::{Options, SandboxEvent, StripeSandbox};
 use futures_util::StreamExt as _;
+use halo_sync::attributes::Attributes;
 use halo_sync::chat::Chat;
 use halo_sync::domain::companies::Company;
 use halo_sync::domain::connections::{Connection, KeyClass};
@@ -146,6 +147,7 @@ impl App {
             time_zone: "UTC".to_owned(),
         };
         let services = Services {
+            attributes: Arc::new(Attributes::new(store.clone(), time.clone())),
             store: store.clone(),
             providers: Arc::new(providers),
             clock: time,
@@ -172,7 +174,7 @@ impl App {
         let router = program(Program {
             services: services.clone(),
             prompt: PromptSettings::default(),
-            chat: Chat::new(None, time.clone()),
+            chat: Chat::new(None, services.clock.clone()),
             public_url: base.clone(),
             signature_tolerance: Duration::from_secs(300),
             limits: limits.clone(),
