@@ -160,11 +160,14 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
     };
     let watch = Watch(shared, false);
     let portions = stream::iter(portions).map(Ok::<_, Infallible>);
-    let tail = stream::unfold(watch, move |mut watch| async move {
+    let tail = stream::unfold(watch, move |watch| async move {
+        // The whole of it is held while it waits.
+        let mut watch = watch;
         if stalls {
             std::future::pending::<()>().await;
         }
         watch.1 = true;
+        drop(watch);
         None::<(Result<Bytes, Infallible>, Watch)>
     });
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(portions.chain(tail))).into_response()
