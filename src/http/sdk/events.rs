@@ -63,7 +63,7 @@ struct Answer {
 /// What the route says about itself.
 pub fn operation() -> Operation {
     let event = json!({"event_type": "click", "element_selector": "#upgrade",
-        "page_url": "https://app.example.com/billing", "metadata": {"plan": "pro"}});
+        "page_url": "/settings/billing", "metadata": {"plan": "pro"}});
     Operation::post("/api/sdk/events", "put_events", "Take in what users do")
         .about(
             "All events are stored or none. The user that is named is made where it is not known, and was seen now. Texts \

@@ -28,13 +28,17 @@ pub(super) async fn put_user(app: &App, id: &str, traits: Value, company: Option
         None => None,
     };
     app.store.put_user(&app.org, &by(id), &patch(&traits), linked.as_ref(), &source).await.unwrap();
+    // What follows from it (the company's team size) is there when a test goes on.
+    app.drain().await;
 }
 
 pub(super) async fn put_company(app: &App, id: &str, traits: Value) -> halo_sync::domain::CompanyId {
     let source = WriteSource { rank: Rank::Server, source: "sdk".to_owned(), at: app.now() };
     let patch = TraitPatch { traits: traits.as_object().unwrap().clone(), ..TraitPatch::default() };
     let by = Lookup::External(id.to_owned());
-    app.store.put_company(&app.org, &by, &patch, &source).await.unwrap().id
+    let company = app.store.put_company(&app.org, &by, &patch, &source).await.unwrap();
+    app.drain().await;
+    company.id
 }
 
 async fn the_whole_body_of_the_reference_is_taken(app: &App) {
@@ -51,7 +55,7 @@ async fn the_whole_body_of_the_reference_is_taken(app: &App) {
     assert_eq!(status, 200, "{answer}");
     assert_eq!(
         answer["text"],
-        "[User Profile]\nName: Jane\nTier: 2\n\n[Company: Acme]\nPlan: Pro\n\n[Cart] (metric)\nItems: 3\n\n\
+        "[User Profile]\nName: Jane\nTier: 2\n\n[Company: Acme]\nPlan: Pro\nTeam Size: 1\n\n[Cart] (metric)\nItems: 3\n\n\
          [Behavior Context]\n- Viewed pricing\n- \"Clicked [Upgrade]\""
     );
     assert_eq!(answer["document"]["user"], json!({"name": "Jane", "tier": 2}));

@@ -32,9 +32,9 @@ async fn a_conversation_is_made_and_rated(app: &App) {
     let (_, key) = app.key(KeyClass::Server).await;
     let mut body = json!({
         "conversation_id": "c1", "user_id": "jane", "session_id": "s1", "mode": "livehelp", "subject": "Billing",
-        "sentiment": -0.25, "started_at": "2026-01-02T03:04:05+01:00",
+        "sentiment": -0.25, "started_at": "2025-12-02T03:04:05+01:00",
         "messages": [
-            {"speaker": "visitor", "content": "Hello", "created_at": "2026-01-02T03:04:06Z"},
+            {"speaker": "visitor", "content": "Hello", "created_at": "2025-12-02T03:04:06Z"},
             {"role": "bot", "text": "Hi"},
             {"role": "teammate", "text": "Taking over", "id": "m3"},
         ],
@@ -52,7 +52,7 @@ async fn a_conversation_is_made_and_rated(app: &App) {
         messages.iter().map(|m| m.role).collect::<Vec<_>>(),
         [Role::User, Role::Assistant, Role::Agent]
     );
-    assert_eq!(conversation.started_at.to_rfc3339(), "2026-01-02T02:04:05+00:00");
+    assert_eq!(conversation.started_at.to_rfc3339(), "2025-12-02T02:04:05+00:00");
     // The same again, then its rating alone, by our id.
     let (status, again) = call(app, "conversations", &key, &body).await;
     assert_eq!((status, &again["messages"]), (200, &json!({"added": 0, "replaced": 0})));

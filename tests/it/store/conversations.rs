@@ -381,15 +381,15 @@ async fn events_are_counted_by_day(store: &dyn Store) {
     };
     put(1, 100).await;
     put(2 * DAY, 1).await;
-    put(2 * DAY + 1, 2).await;
+    put(2 * DAY + 1_000_000, 2).await;
     let jane = store.find_user(&org(), &external("jane")).await.unwrap().unwrap();
-    assert_eq!((jane.first_seen, jane.last_seen), (Some(at(1)), Some(at(2 * DAY + 1))));
+    assert_eq!((jane.first_seen, jane.last_seen), (Some(at(1)), Some(at(2 * DAY + 1_000_000))));
     let day = |day, events| ActivityDay { day: first_day() + day, events, ..ActivityDay::default() };
     assert_eq!(store.list_activity(&org(), &jane.id, 0).await.unwrap(), [day(0, 100), day(2, 3)]);
     assert_eq!(store.list_activity(&org(), &jane.id, first_day() + 1).await.unwrap(), [day(2, 3)]);
     let newest = store.list_events(&org(), &jane.id, None, 4).await.unwrap();
     assert_eq!(newest.len(), 4);
-    assert_eq!(newest[0].created_at, at(2 * DAY + 1));
+    assert_eq!(newest[0].created_at, at(2 * DAY + 1_000_000));
     assert_eq!(newest[0].metadata, Some(json!([1, {"b": null, "a": 2}])));
     let rest = store.list_events(&org(), &jane.id, Some(newest[3].id.as_str()), 1_000).await.unwrap();
     assert_eq!(rest.len(), 99);
