@@ -18,6 +18,7 @@ use common::client::{self, Client};
 use common::figures::{Goal, at, head, row};
 use common::process::Part;
 use common::{org, runtime, services};
+use halo_sync::chat::Chat;
 use halo_sync::config::LogFormat;
 use halo_sync::domain::Rank;
 use halo_sync::domain::companies::TraitPatch;
@@ -106,6 +107,7 @@ async fn serve(file: &str) {
         product: Product::new(services.store.clone(), services.clock.clone(), None)
             .noting(services.attributes.clone()),
         prompt: Arc::new(PromptSettings::default()),
+        chat: Arc::new(Chat::new(None, services.clock.clone())),
         attributes: services.attributes.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
@@ -118,7 +120,7 @@ async fn serve(file: &str) {
 }
 
 /// Answers a second of one path.
-async fn round(address: &str, request: &[u8]) -> f64 {
+async fn round(address: &str, request: &[u8], status: u16) -> f64 {
     let begun = Instant::now();
     let mut tasks = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -127,7 +129,7 @@ async fn round(address: &str, request: &[u8]) -> f64 {
             let mut client = Client::open(&address).await;
             let mut answered = 0usize;
             while begun.elapsed() < ROUND {
-                assert_eq!(client.call(&request).await, 200);
+                assert_eq!(client.call(&request).await, status);
                 answered += 1;
             }
             answered
@@ -157,19 +159,28 @@ fn main() {
     let (whole, bare) = (request("/api/sdk/chat/context"), request(BARE));
     head("chat/context, SQLite");
     runtime().block_on(async {
-        round(address, &whole).await;
-        let (mut wholes, mut bares, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let mut client = Client::open(address).await;
+        assert_eq!(client.call(&whole).await, 200);
+        let head = client.head();
+        let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).expect("an ETag");
+        let headers = [("authorization", bearer.as_str()), ("if-none-match", tag)];
+        let known = client::post("/api/sdk/chat/context", &headers, body.as_bytes());
+        round(address, &whole, 200).await;
+        let (mut wholes, mut bares, mut ratios, mut unchanged) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let (a, b) = (round(address, &whole).await, round(address, &bare).await);
+            let (a, b) = (round(address, &whole, 200).await, round(address, &bare, 200).await);
             wholes.push(a);
             bares.push(b);
             ratios.push(a / b);
+            unchanged.push(round(address, &known, 304).await);
         }
-        for list in [&mut wholes, &mut bares, &mut ratios] {
+        for list in [&mut wholes, &mut bares, &mut ratios, &mut unchanged] {
             list.sort_by(f64::total_cmp);
         }
         row("chat/context, median", at(&wholes, 0.5), "/s", Goal::None);
         row("only reads the same rows, median", at(&bares, 0.5), "/s", Goal::None);
+        row("unchanged since the ETag, median", at(&unchanged, 0.5), "/s", Goal::None);
         row("ratio, median of the rounds", at(&ratios, 0.5), "x", Goal::AtLeast(RATIO));
         row("ratio, worst round", at(&ratios, 0.0), "x", Goal::None);
     });

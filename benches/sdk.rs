@@ -18,6 +18,7 @@ use common::figures::{Goal, at, head, row};
 use common::process::Part;
 use common::support::postgres::{DURABLE, Database};
 use common::{org, runtime, services};
+use halo_sync::chat::Chat;
 use halo_sync::config::LogFormat;
 use halo_sync::domain::connections::KeyClass;
 use halo_sync::http::sdk::{self, PromptSettings, Sdk, auth::Keys};
@@ -84,6 +85,7 @@ async fn serve(place: &str, users: u64) {
         product: Product::new(services.store.clone(), services.clock.clone(), None)
             .noting(services.attributes.clone()),
         prompt: Arc::new(PromptSettings::default()),
+        chat: Arc::new(Chat::new(None, services.clock.clone())),
         attributes: services.attributes.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");

@@ -6,6 +6,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
+//! | [`chat`] | chats that a model answers |
 //! | [`commands`] | the command line |
 //! | [`config`] | settings and their layers |
 //! | [`domain`] | plain types of the field |
@@ -30,6 +31,7 @@
 
 pub mod attributes;
 pub mod backups;
+pub mod chat;
 pub mod clock;
 pub mod commands;
 pub mod config;

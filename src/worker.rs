@@ -198,6 +198,56 @@ impl Scan for StaleRuns {
     }
 }
 
+/// Events and days of activity that are older than they are kept.
+pub struct OldActivity {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// How long events are kept.
+    pub events: TimeDelta,
+    /// How long the counts by day are kept.
+    pub days: TimeDelta,
+}
+
+impl OldActivity {
+    async fn of_org(&self, org: &OrgId, now: Timestamp) -> Result<u64> {
+        let mut all = 0;
+        loop {
+            let pruned = self.store.prune_events(org, now - self.events, SCAN_ROWS).await?;
+            all += pruned.unsigned_abs();
+            if pruned < SCAN_ROWS {
+                break;
+            }
+        }
+        let before_day = (now - self.days).timestamp().div_euclid(86_400);
+        loop {
+            let pruned = self.store.prune_activity(org, before_day, SCAN_ROWS).await?;
+            all += pruned.unsigned_abs();
+            if pruned < SCAN_ROWS {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Scan for OldActivity {
+    fn name(&self) -> &'static str {
+        "activity.prune"
+    }
+
+    fn every(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    async fn run(&self, now: Timestamp) -> Result<u64> {
+        let mut all = 0;
+        for org in self.store.list_orgs().await? {
+            all += self.of_org(&org, now).await?;
+        }
+        Ok(all)
+    }
+}
+
 /// Deliveries that nobody will ask for again.
 struct OldDeliveries {
     store: Arc<dyn Store>,

@@ -16,6 +16,12 @@ impl Client {
         Self { stream, buffer: Vec::with_capacity(64 * 1024) }
     }
 
+    /// The head of the answer that came last, in small letters.
+    pub fn head(&self) -> String {
+        let end = self.buffer.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(self.buffer.len());
+        String::from_utf8_lossy(&self.buffer[..end]).to_ascii_lowercase()
+    }
+
     /// Sends a whole request and reads the whole answer; its status.
     pub async fn call(&mut self, request: &[u8]) -> u16 {
         self.stream.write_all(request).await.expect("sent");
@@ -25,6 +31,10 @@ impl Client {
             assert!(n > 0, "the server closed the connection");
             if let Some(head) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
                 let text = String::from_utf8_lossy(&self.buffer[..head]).to_ascii_lowercase();
+                // Such an answer has no body.
+                if text.starts_with("http/1.1 304") {
+                    return 304;
+                }
                 let length = text
                     .lines()
                     .find_map(|line| line.strip_prefix("content-length:"))

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use connector_sdk::HttpClient;
 use serde_json::Value;
 
 use super::{App, CommandError, ExitCode};
 use crate::attributes::Attributes;
+use crate::chat::{Chat, Model, ModelSettings};
 use crate::config::{Config, DatabaseTarget, Loaded, OnOff, OrgEntry, SecretKeySource};
 use crate::derive;
 use crate::domain::OrgId;
@@ -152,6 +154,32 @@ impl Host {
         })
     }
 
+    /// Who answers chats (`[chat]`).
+    pub(super) fn chat(&self) -> Result<Chat, CommandError> {
+        let settings = &self.loaded.config.chat;
+        let clock = self.services.clock.clone();
+        let (Some(base_url), Some(model)) = (&settings.base_url, &settings.model) else {
+            return Ok(Chat::new(None, clock));
+        };
+        let wrong = |why: String| {
+            CommandError::new(ExitCode::Config, "config_invalid", "the settings cannot be used").why(why)
+        };
+        let settings = ModelSettings {
+            base_url: base_url
+                .parse()
+                .map_err(|_| wrong("chat.base_url is not a valid address".to_owned()))?,
+            model: model.clone(),
+            api_key: settings.api_key.as_ref().map(|key| key.expose().to_owned().into()),
+            max_tokens: settings.max_tokens,
+            parameters: settings.parameters.clone(),
+            instructions: settings.instructions.clone(),
+            timeout: Duration::from_secs(settings.timeout_seconds),
+            stall_timeout: Duration::from_secs(settings.stall_timeout_seconds),
+            max_concurrent: usize::try_from(settings.max_concurrent).unwrap_or(usize::MAX),
+        };
+        Ok(Chat::new(Some(Model::new(settings).map_err(wrong)?), clock))
+    }
+
     /// Starts the worker in this process.
     pub(super) async fn start_worker(&self, app: &App) -> Result<RuntimeHandle, CommandError> {
         let config = &self.loaded.config;
@@ -163,6 +191,11 @@ impl Host {
         }
         self.services.ensure_audits().await?;
         let handle = worker::builder(&self.services, &self.derive, &self.signal, limits)
+            .scan(Arc::new(worker::OldActivity {
+                store: self.services.store.clone(),
+                events: TimeDelta::days(i64::from(config.retention.events_days)),
+                days: TimeDelta::days(i64::from(config.retention.activity_days)),
+            }))
             .concurrency(config.worker.concurrency)
             .sole_process(!self.on_postgres())
             .start()

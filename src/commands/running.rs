@@ -59,6 +59,7 @@ impl Running {
         let router = http::program(Program {
             services: host.services.clone(),
             prompt: host.prompt()?,
+            chat: host.chat()?,
             public_url: public.unwrap_or_else(|| format!("http://{address}")),
             signature_tolerance: Duration::from_secs(config.webhooks.tolerance_seconds),
             limits: limits.clone(),

@@ -96,7 +96,7 @@ impl Database {
 
 /// `key` and `key_file` are two ways to say one thing: the one from the higher layer wins, both in the same
 /// layer is a mistake.
-fn read_secret(
+pub(super) fn read_secret(
     key: &str,
     value: &mut Option<Secret>,
     file: Option<&Path>,

@@ -7,6 +7,7 @@
 //! they come from.
 
 mod backup;
+mod chat;
 mod data;
 mod database;
 mod error;
@@ -15,6 +16,7 @@ mod limits;
 mod log;
 mod orgs;
 mod prompt;
+mod retention;
 mod secret;
 mod security;
 mod server;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use backup::Backup;
+pub use chat::Chat;
 pub use data::Data;
 pub use database::{Database, DatabaseTarget};
 pub use error::{ConfigError, Problem};
@@ -38,6 +41,7 @@ pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use orgs::{OnOff, OrgEntry, Orgs};
 pub use prompt::Prompt;
+pub use retention::Retention;
 pub use secret::Secret;
 pub use security::{SecretKeySource, Security};
 pub use server::Server;
@@ -76,6 +80,10 @@ pub struct Config {
     pub orgs: Orgs,
     /// The text that the chat's prompt gets.
     pub prompt: Prompt,
+    /// The model that answers chats.
+    pub chat: Chat,
+    /// How long things are kept that gather by themselves.
+    pub retention: Retention,
     /// Settings of derivation, which validates them itself.
     pub derive: serde_json::Map<String, Value>,
 }
@@ -116,6 +124,7 @@ impl Config {
             ConfigError::Invalid(vec![Problem { key, origin, message: e.into_inner().to_string() }])
         })?;
         config.database.read_secret_files(&mut origins)?;
+        config.chat.read_secret_files(&mut origins)?;
         let loaded = Loaded { config, file, origins };
         let problems = loaded.problems();
         if problems.is_empty() { Ok(loaded) } else { Err(ConfigError::Invalid(problems)) }
@@ -168,6 +177,8 @@ impl Loaded {
         self.config.backup.check(&mut found);
         self.config.limits.check(&mut found);
         self.config.orgs.check(&mut found);
+        self.config.chat.check(&mut found);
+        self.config.retention.check(&mut found);
         found.problems
     }
 }

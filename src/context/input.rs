@@ -89,6 +89,9 @@ pub struct Request {
     pub context: BTreeMap<String, ContextEntry>,
     /// What it says about the company.
     pub company: CompanyPart,
+    /// What the visitor is doing, as the page saw it: the last section, a line each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behavior_context: Option<String>,
 }
 
 /// What a request says about the company.
@@ -111,7 +114,7 @@ pub struct AttributeInfo {
     /// What it means; printed behind the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Whether it is printed at all. Absent: yes, apart from [`super::fields::QUIET_FIELDS`].
+    /// Whether it is printed at all. Absent: [`super::fields::printed_by_default`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_prompt: Option<bool>,
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::fields::{
-    MONEY_FIELDS, QUIET_FIELDS, RESERVED_PREFIX, Scope, is_bookkeeping, order_of, system_fields,
+    MONEY_FIELDS, RESERVED_PREFIX, Scope, is_bookkeeping, order_of, printed_by_default, system_fields,
 };
 use super::input::{AttributeInfo, CompanyDoc, Request, UserDoc};
 use super::money::Money;
@@ -170,6 +170,9 @@ pub struct Merged<'a> {
     pub company: Option<Party<'a>>,
     /// Context entries by key, the user's before the company's.
     pub entries: Vec<Entry<'a>>,
+    /// What the visitor is doing, as the page saw it: a claim, whoever passes it on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behavior: Option<&'a str>,
     /// What the request may not say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Refused<'a>>,
@@ -212,7 +215,8 @@ pub fn merge<'a>(
         Party { test: company.is_some_and(|company| company.test), fields: fields.finish(&known) }
     });
     let entries = merge_entries(user, company, request, &known, &mut refused);
-    Merged { user: merged_user, company: merged_company, entries, refused }
+    let behavior = request.behavior_context.as_deref().filter(|text| !text.trim().is_empty());
+    Merged { user: merged_user, company: merged_company, entries, behavior, refused }
 }
 
 struct Fields<'a> {
@@ -374,7 +378,7 @@ impl<'a> Fields<'a> {
             field.description = attribute.and_then(|attribute| attribute.description.as_deref());
             field.in_prompt = attribute
                 .and_then(|attribute| attribute.in_prompt)
-                .unwrap_or_else(|| !QUIET_FIELDS.contains(&field.key));
+                .unwrap_or_else(|| printed_by_default(field.key, field.rank == Rank::Synced));
         }
         fields
     }

@@ -19,6 +19,11 @@ pub const BYTES_PER_TOKEN: usize = 4;
 /// Context entries that are printed at most.
 pub const SECTIONS: usize = 100;
 
+/// The header of the last section.
+const BEHAVIOR_HEADER: &str = "[Behavior Context]";
+/// Behind every entry's priority.
+const LEAST_IMPORTANT: u8 = u8::MAX;
+
 /// How many tokens a text is reckoned at: its bytes by four, rounded up.
 ///
 /// An estimate without a tokenizer. English prose has 4 to 5 bytes a token, so it errs on the safe side
@@ -113,10 +118,35 @@ pub fn render(merged: &Merged<'_>, options: &RenderOptions) -> Rendered {
     }
     let test = merged.company.as_ref().is_some_and(|company| company.test);
     entry_drafts(merged, style, options.labels, test, &mut drafts);
-    assemble(drafts, options)
+    let behavior = merged.behavior.and_then(|text| behavior_draft(text, style, options.labels));
+    let most = SECTIONS + 2 + usize::from(behavior.is_some());
+    drafts.extend(behavior);
+    assemble(drafts, most, options)
 }
 
-fn assemble(mut drafts: Vec<Draft>, options: &RenderOptions) -> Rendered {
+/// The last section: a bullet for each line of what the visitor is doing. All of it is a claim.
+fn behavior_draft(text: &str, style: TextStyle, labels: bool) -> Option<Draft> {
+    let lines: Vec<Value> = text
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|line| !super::sanitise::clean(line).text.trim().is_empty())
+        .map(Value::from)
+        .collect();
+    if lines.is_empty() {
+        return None;
+    }
+    let mut body = Body::new(style);
+    body.entry(None, &Value::Array(lines));
+    body.units.iter_mut().for_each(|unit| unit.claimed = true);
+    let mut name = BEHAVIOR_HEADER.to_owned();
+    if labels {
+        push_marks(&mut name, &[origin_word(Origin::Request, Rank::Claimed)]);
+    }
+    Some(Draft { name, description: String::new(), body, priority: LEAST_IMPORTANT })
+}
+
+/// Sections beyond the number of `most` go, the least important first.
+fn assemble(mut drafts: Vec<Draft>, most: usize, options: &RenderOptions) -> Rendered {
     let mut trimmed = Vec::new();
     let mut dropped = Vec::new();
     let section_bytes = options.section_tokens.saturating_mul(BYTES_PER_TOKEN);
@@ -125,11 +155,10 @@ fn assemble(mut drafts: Vec<Draft>, options: &RenderOptions) -> Rendered {
             dropped.push(at);
         }
     }
-    // Entries beyond the limit of their number, the least important first.
     let mut rest: Vec<usize> = (0..drafts.len()).filter(|at| !dropped.contains(at)).collect();
-    if rest.len() > SECTIONS + 2 {
+    if rest.len() > most {
         rest.sort_by_key(|&at| (drafts[at].priority, at));
-        dropped.extend(rest.drain(SECTIONS + 2..));
+        dropped.extend(rest.drain(most..));
     }
     let mut remaining = Vec::with_capacity(drafts.len());
     let mut lost = 0;
@@ -315,11 +344,14 @@ fn fold(text: &str) -> String {
     }
 }
 
-/// Whether a label reads like one of the two headers that are not an entry's.
+/// Whether a label reads like one of the three headers that are not an entry's.
 fn is_reserved_label(label: &str) -> bool {
     let mut folded = fold(label);
     folded.retain(|c| !c.is_whitespace());
-    folded == "userprofile" || folded == "company" || folded.starts_with("company:")
+    folded == "userprofile"
+        || folded == "behaviorcontext"
+        || folded == "company"
+        || folded.starts_with("company:")
 }
 
 fn type_word(kind: ContextType) -> &'static str {

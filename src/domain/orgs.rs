@@ -26,6 +26,9 @@ pub struct Org {
 pub struct OrgRules {
     /// Whether a publishable key may name a user only with a token that its backend signed.
     pub identity_verification: Switch,
+    /// Whether what is stored of a user may enter a chat's prompt for a publishable key that names the user without a
+    /// token, as the reference does it: anybody who knows the id can then have it recited.
+    pub unverified_chat: Switch,
     /// The web origins that publishable keys are taken from, unless a key has a list of its own; `None` for all.
     pub origins: Option<Vec<OriginRule>>,
 }

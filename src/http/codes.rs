@@ -66,6 +66,11 @@ pub const CODES: &[ErrorCode] = &[
         "identity_scope",
         "`user_token` is for other calls: one with a scope speaks for no user, one without updates nobody in bulk.",
     ),
+    code(
+        403,
+        "not_yours",
+        "A publishable key writes to its own user's or session's; this is another's, or says otherwise.",
+    ),
     code(403, "origin_not_allowed", "The key is not taken from pages of this origin."),
     code(
         403,
@@ -78,6 +83,7 @@ pub const CODES: &[ErrorCode] = &[
     code(408, "body_timeout", "The body did not arrive in time."),
     code(409, "field_exists", "A custom field of this key is defined already."),
     code(409, "idempotency_in_flight", "A request with this `Idempotency-Key` is being worked on. Come again."),
+    code(409, "message_conflict", "Another message is stored at that place. Give messages an `id` or a `position`, or send all."),
     code(409, "too_many", "There are as many as there may be."),
     code(412, "version_conflict", "It was changed since the version that `If-Match` names. Read it again."),
     code(413, "body_too_large", "The body has more bytes than the operation takes (`max_bytes`)."),
@@ -94,8 +100,26 @@ pub const CODES: &[ErrorCode] = &[
         "Key, organisation or address (`limited`) call too often. Come again after `Retry-After` seconds.",
     ),
     code(500, "internal", "A fault of ours. It is logged under the request's id."),
+    code(502, "model_failed", "The model's endpoint gave no answer, or no whole one."),
+    code(
+        502,
+        "model_refused",
+        "The model's endpoint does not take the call: look at the settings of `[chat]`.",
+    ),
     code(503, "busy", "Too many large bodies at once. Come again after `Retry-After` seconds."),
+    code(
+        503,
+        "chat_busy",
+        "As many chats as are allowed are being answered. Come again after `Retry-After` seconds.",
+    ),
+    code(
+        503,
+        "chat_not_configured",
+        "No model is configured to answer chats: set `chat.base_url` and `chat.model`.",
+    ),
+    code(503, "model_busy", "The model has too much to do. Come again after `Retry-After` seconds."),
     code(503, "unavailable", "A trouble of ours, nothing was kept. Come again after `Retry-After` seconds."),
+    code(504, "model_timeout", "The model took too long."),
 ];
 
 /// Names of what is wrong with one member (`errors[].code`).

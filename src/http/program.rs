@@ -14,6 +14,7 @@ use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
 use super::{Limits, base_for_pages, browser, mcp, settings, v1};
+use crate::chat::Chat;
 use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
@@ -29,6 +30,8 @@ pub struct Program {
     pub services: Services,
     /// How the prompt is printed.
     pub prompt: PromptSettings,
+    /// Who answers chats.
+    pub chat: Chat,
     /// The address that providers know us by, without a trailing slash.
     pub public_url: String,
     /// How far a webhook's signed time may be from its arrival, in both directions.
@@ -41,7 +44,7 @@ pub struct Program {
 
 /// Every route of the program, with limits, request ids, access log and metrics around them.
 pub fn program(program: Program) -> Router {
-    let Program { services, prompt, public_url, signature_tolerance, limits, metrics } = program;
+    let Program { services, prompt, chat, public_url, signature_tolerance, limits, metrics } = program;
     let clock = services.clock.clone();
     let inbox = Inbox::new(services.store.clone(), services.providers.clone());
     let sdk = Sdk {
@@ -53,6 +56,7 @@ pub fn program(program: Program) -> Router {
         product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref())
             .noting(services.attributes.clone()),
         prompt: Arc::new(prompt),
+        chat: Arc::new(chat),
         attributes: services.attributes.clone(),
     };
     let webhooks = Webhooks {

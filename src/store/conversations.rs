@@ -40,8 +40,17 @@ pub struct Author {
     pub session_id: Option<String>,
     /// Whose word all of it is. [`Rank::Claimed`] writes only to what is its user's or its session's.
     pub rank: Rank,
+    /// A token proves that it is the user who speaks.
+    pub verified: bool,
     /// Now.
     pub at: Timestamp,
+}
+
+impl Author {
+    /// Whose word it is that this is the user.
+    pub fn user_rank(&self) -> Rank {
+        if self.verified { Rank::Server } else { self.rank }
+    }
 }
 
 /// A message to be stored.

@@ -121,7 +121,7 @@ pub struct NewCompany {
 }
 
 /// What `chat/context` and `render` read: one user and one company with everything that is printed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct StoredView {
     /// The user, where asked for and found.
     pub user: Option<EndUser>,

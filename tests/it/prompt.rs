@@ -129,6 +129,7 @@ fn flat(prompt: &Prompt) -> Vec<String> {
     for section in &prompt.sections {
         match &section.title {
             Title::User => out.push("user".to_owned()),
+            Title::Behavior => out.push("behavior".to_owned()),
             Title::Company(name) => {
                 out.push("company".to_owned());
                 name.iter().for_each(|name| put(&mut out, name));
@@ -237,6 +238,22 @@ fn check(merged: &Merged<'_>, text: &str, labels: bool) -> Result<(), String> {
             return Err(format!("entry {found:?}\nwanted {wanted:?}"));
         }
     }
+    let lines: Vec<Value> = merged
+        .behavior
+        .unwrap_or_default()
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .filter(|line| !expect::strip(line).trim().is_empty())
+        .map(Value::from)
+        .collect();
+    if !lines.is_empty() {
+        let section = sections.next().ok_or("the behaviour is missing")?;
+        let found = section.value.as_ref().ok_or("no body")?;
+        if section.title != Title::Behavior || !expect::same(found, &expect::entry("", &Value::Array(lines)))
+        {
+            return Err(format!("unexpected {section:?}"));
+        }
+    }
     match sections.next() {
         Some(more) => Err(format!("a section too many: {:?}", more.title)),
         None => Ok(()),
@@ -297,7 +314,7 @@ proptest! {
     #![proptest_config(cases(20_000))]
 
     #[test]
-    fn p1_one_text_in_every_position(text in nasty::text(), position in 0..6) {
+    fn p1_one_text_in_every_position(text in nasty::text(), position in 0..7) {
         let mut user = UserDoc::default();
         let mut company = CompanyDoc::default();
         let entry = |label: &str, value: Value| ContextEntry {
@@ -307,15 +324,18 @@ proptest! {
         };
         user.columns.insert("name".to_owned(), "Jane".into());
         company.columns.insert("name".to_owned(), "Acme".into());
+        let mut behavior = None;
         match position {
             0 => { user.custom_fields.insert(text.clone(), "v".into()); }
             1 => { user.custom_fields.insert("note".to_owned(), text.clone().into()); }
             2 => { user.context.insert(text.clone(), entry("", "v".into())); }
             3 => { user.context.insert("k".to_owned(), entry(&text, "v".into())); }
             4 => { user.context.insert("k".to_owned(), entry("K", serde_json::json!([{"a": {"b": [text]}}]))); }
+            5 => { behavior = Some(text); }
             _ => { company.columns.insert("name".to_owned(), text.clone().into()); }
         }
-        let (request, merging) = (Request::default(), MergeOptions::default());
+        let request = Request { behavior_context: behavior, ..Request::default() };
+        let merging = MergeOptions::default();
         let merged = merge(Some(&user), Some(&company), &request, &[], &merging);
         let rendered = render(&merged, &RenderOptions::default());
         if let Err(error) = check(&merged, &rendered.text, false) {

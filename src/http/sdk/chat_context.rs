@@ -3,59 +3,34 @@
 //! The body is the reference's chat body; what does not bear on the context is ignored. The answer is the
 //! text and the merged document. A user or company that is not known is no error: the text then holds what
 //! the request brings.
+//!
+//! The answer has a strong `ETag` over everything that it is made from. Sent back as `If-None-Match` it is answered
+//! with 304 while nothing has changed, which costs one statement and no rendering.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use axum::extract::{FromRequest as _, State};
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use schemars::JsonSchema;
 use serde::ser::SerializeStruct as _;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
-use super::{Caller, Sdk};
+use super::chat_body::{ChatBody, json_text, named, store_error};
+use super::chat_view::Known;
+use super::{Caller, PromptSettings, Sdk};
 use crate::context::merge::Party;
 use crate::context::render::Trimmed;
-use crate::context::{
-    CompanyDoc, CompanyPart, MergeOptions, Merged, RenderOptions, Request, Scope, Section, UserDoc, merge,
-    render,
-};
+use crate::context::{Merged, Request, Scope, Section};
 use crate::domain::{CompanyId, ContextEntry, UserId};
 use crate::http::ApiError;
 use crate::http::extract::JsonBody;
-use crate::http::openapi::{Operation, Tag};
+use crate::http::openapi::{In, Operation, Tag};
+use crate::store::conversations::ViewStamp;
 use crate::store::identity::Lookup;
-use crate::telemetry::metric;
-
-/// The reference's limit on the custom fields of a request, in characters of JSON.
-const CUSTOM_FIELDS_CHARS: usize = 10_000;
-/// The reference's limits on a stored user's and company's payload, in bytes of JSON. What a request lays
-/// over them keeps the same.
-const USER_BYTES: usize = 20_000;
-const COMPANY_BYTES: usize = 50_000;
-/// When to come again after a trouble of ours.
-const RETRY_SECONDS: u64 = 5;
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-#[schemars(rename = "ChatContextRequest")]
-struct Body {
-    /// The user: the caller's id or ours (`usr_…`). `anonymous`, empty or absent: nobody.
-    user_id: Option<String>,
-    /// The company: the caller's id or ours (`cmp_…`). Absent: the user's.
-    company_id: Option<String>,
-    /// Traits of the user, laid over the stored ones for this answer only; at most 10,000 characters of JSON.
-    custom_fields: Map<String, Value>,
-    /// Context entries by key, laid over the stored ones for this answer only; at most 20,000 bytes of JSON.
-    context: BTreeMap<String, ContextEntry>,
-    /// What the request says about the company; at most 50,000 bytes of JSON.
-    company: CompanyPart,
-    /// Whether the answer says where each value comes from, and what it won against.
-    explain: bool,
-    /// Tokens that the text may take. Absent: the setting `prompt.budget_tokens`.
-    budget_tokens: Option<usize>,
-}
 
 /// What the answer is made of, for the document; [`Answer`] writes it without copying.
 #[derive(Serialize, JsonSchema)]
@@ -75,7 +50,8 @@ struct Shape {
     user_id: Option<String>,
     /// Our id of the company, likewise.
     company_id: Option<String>,
-    /// With `explain`: each field and entry with its origin, its rank, and what it won against.
+    /// With `explain`: each field and entry with its origin (`stored`, `token`, `request`), its rank, who wrote it
+    /// and when (`source`, `observed_at`), and what it won against.
     #[serde(skip_serializing_if = "Option::is_none")]
     explain: Option<Map<String, Value>>,
 }
@@ -125,12 +101,18 @@ pub fn operation() -> Operation {
         .about(
             "Takes the chat's body; what does not bear on the context is ignored. What the request says is laid over what \
              is stored, by rank, and printed in the format of `docs/prompt-format.md`.\n\nA user or company that is not \
-             known is no error: the text then holds what the request brings.",
+             known is no error: the text then holds what the request brings. `company_id` counts where the user is \
+             linked to no company.\n\nThe answer's `ETag` changes with everything that it is made from: sent back as \
+             `If-None-Match` it is answered with 304 while nothing has changed, at the cost of one look-up.",
         )
         .tag(Tag::Chat)
-        .body::<Body>(request)
+        .parameter::<Option<String>>(In::Header, "if-none-match", "An `ETag` of an earlier answer to the same body.")
+        .body::<ChatBody>(request)
         .answer::<Shape>(200, "The text and the document that it was made of.", answer)
-        .codes(&["too_large"])
+        .header("ETag", "Changes with everything that the answer is made from.")
+        .answer_empty(304, "Nothing has changed since the answer with that `ETag`.")
+        .header("ETag", "As it was.")
+        .codes(&["too_large", "identity_invalid", "identity_expired", "identity_scope", "identity_mismatch"])
 }
 
 /// The route.
@@ -141,38 +123,96 @@ pub async fn handle(
 ) -> Result<Response, ApiError> {
     // Who asks comes before what is asked: a stranger's body is not read.
     caller.need_server()?;
-    let JsonBody(body) = JsonBody::<Body>::from_request(request, &()).await?;
+    let known_tags = request.headers().get_all(IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
+    let JsonBody(body) = JsonBody::<ChatBody>::from_request(request, &()).await?;
     body.check()?;
-    let (user, company) = (lookup(body.user_id.as_deref()), lookup(body.company_id.as_deref()));
-    let view = sdk.store.load_view(caller.org(), user.as_ref(), company.as_ref()).await;
-    let view = view.map_err(|e| ApiError::unavailable(RETRY_SECONDS, &e))?;
-    let user_id = view.user.as_ref().map(|user| user.id.clone());
-    let company_id = view.company.as_ref().map(|company| company.id.clone());
-    let (user, company) = (view.user.map(UserDoc::from), view.company.map(CompanyDoc::from));
+    let voice = caller.voice(&sdk, body.user_id.as_deref(), body.user_token.as_deref()).await?;
+    let user = lookup(body.user_id.as_deref());
+    // What the customer's backend has signed goes before what the body says.
+    let claimed = voice.claims.get("company_id").and_then(Value::as_str);
+    let company = lookup(claimed.or(body.company_id.as_deref()));
+    let prompt = sdk.prompt_of(caller.org()).await?;
+    let said = said(&prompt, &body, &voice.claims);
+    if !known_tags.is_empty() {
+        let stamp = sdk.store.find_view_stamp(caller.org(), user.as_ref(), company.as_ref()).await;
+        let tag = tag(&stamp.map_err(store_error)?, &said);
+        if matches(&known_tags, &tag) {
+            return Ok((StatusCode::NOT_MODIFIED, headers(&tag)).into_response());
+        }
+    }
+    let view = sdk.store.load_chat_view(caller.org(), user.as_ref(), company.as_ref()).await;
+    let view = view.map_err(store_error)?;
+    let tag = tag(&view.stamp, &said);
     let request = Request {
+        claims: voice.claims,
         custom_fields: body.custom_fields,
         context: body.context,
         company: body.company,
+        behavior_context: body.behavior_context,
         ..Request::default()
     };
-    let prompt = sdk.prompt_of(caller.org()).await?;
-    let began = Instant::now();
-    let options = MergeOptions { reporting_currency: prompt.reporting_currency.clone() };
-    let merged = merge(user.as_ref(), company.as_ref(), &request, &prompt.attributes, &options);
-    let budget_tokens = body.budget_tokens.or(prompt.budget_tokens);
-    let rendered = render(&merged, &RenderOptions { budget_tokens, ..RenderOptions::default() });
-    metrics::histogram!(metric::RENDER_SECONDS).record(began.elapsed().as_secs_f64());
-    let answer = Answer {
-        text: &rendered.text,
-        tokens: rendered.tokens,
-        sections: &rendered.sections,
-        trimmed: &rendered.trimmed,
-        document: Document(&merged),
-        user_id,
-        company_id,
-        explain: body.explain.then_some(&merged),
+    let known = Known::new(view.view, request);
+    let answer = known.render(&prompt, body.budget_tokens, |merged, rendered| {
+        let answer = Answer {
+            text: &rendered.text,
+            tokens: rendered.tokens,
+            sections: &rendered.sections,
+            trimmed: &rendered.trimmed,
+            document: Document(merged),
+            user_id: known.user_id.as_ref(),
+            company_id: known.company_id.as_ref(),
+            explain: body.explain.then(|| known.explain(merged)),
+        };
+        axum::Json(answer).into_response()
+    });
+    Ok((headers(&tag), answer).into_response())
+}
+
+/// What the answer is made from beside the rows: the request, the settings, and this program's way to print.
+fn said(prompt: &PromptSettings, body: &ChatBody, claims: &Map<String, Value>) -> Sha256 {
+    let mut hash = Sha256::new();
+    let mut part = |text: &str| {
+        hash.update(text.len().to_le_bytes());
+        hash.update(text);
     };
-    Ok(axum::Json(answer).into_response())
+    part(env!("CARGO_PKG_VERSION"));
+    part(&prompt.stamp());
+    part(&json_text(&body.custom_fields));
+    part(&json_text(&body.context));
+    part(&json_text(&body.company));
+    part(body.behavior_context.as_deref().unwrap_or_default());
+    part(&json!([claims, body.explain, body.budget_tokens]).to_string());
+    hash
+}
+
+fn tag(stamp: &ViewStamp, said: &Sha256) -> String {
+    let mut hash = said.clone();
+    for row in [&stamp.user, &stamp.company] {
+        match row {
+            Some((id, version)) => {
+                hash.update(id);
+                hash.update([0]);
+                hash.update(version.to_le_bytes());
+            }
+            None => hash.update([1]),
+        }
+    }
+    format!("\"{}\"", hex::encode(&hash.finalize()[..16]))
+}
+
+/// Whether one of the tags that the caller knows is this one.
+fn matches(known: &[HeaderValue], tag: &str) -> bool {
+    let tags = known.iter().filter_map(|value| value.to_str().ok()).flat_map(|list| list.split(','));
+    tags.map(str::trim).any(|known| known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+fn headers(tag: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        headers.insert(ETAG, tag);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers
 }
 
 #[derive(Serialize)]
@@ -182,10 +222,10 @@ struct Answer<'a> {
     sections: &'a [Section],
     trimmed: &'a [Trimmed],
     document: Document<'a>,
-    user_id: Option<UserId>,
-    company_id: Option<CompanyId>,
+    user_id: Option<&'a UserId>,
+    company_id: Option<&'a CompanyId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    explain: Option<&'a Merged<'a>>,
+    explain: Option<Value>,
 }
 
 /// The merged document: what won, by key, without where it came from.
@@ -228,31 +268,7 @@ impl Serialize for Entries<'_> {
     }
 }
 
-/// `anonymous` is the reference's word for nobody.
+/// The caller's id, or ours where the caller has none with that text.
 fn lookup(id: Option<&str>) -> Option<Lookup> {
-    id.filter(|id| !id.is_empty() && *id != "anonymous").map(Lookup::parse)
-}
-
-impl Body {
-    fn check(&self) -> Result<(), ApiError> {
-        let chars = json_text(&self.custom_fields).chars().count();
-        limit("custom_fields", chars, CUSTOM_FIELDS_CHARS, "characters")?;
-        limit("context", json_text(&self.context).len(), USER_BYTES, "bytes")?;
-        limit("company", json_text(&self.company).len(), COMPANY_BYTES, "bytes")
-    }
-}
-
-/// What came from JSON goes back to JSON.
-fn json_text(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
-}
-
-fn limit(member: &str, measured: usize, limit: usize, unit: &str) -> Result<(), ApiError> {
-    if measured <= limit {
-        return Ok(());
-    }
-    Err(ApiError::bad_request(
-        "too_large",
-        format!("{member}: {measured} {unit}, at most {limit} are accepted"),
-    ))
+    named(id).map(Lookup::parse)
 }

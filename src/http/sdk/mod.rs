@@ -4,12 +4,18 @@ mod answers;
 pub mod auth;
 mod bulk;
 pub mod caller;
+pub mod chat;
+mod chat_body;
 pub mod chat_context;
+mod chat_view;
 mod companies;
 mod config;
 mod context;
+pub mod conversations;
 mod deletion;
+pub mod events;
 pub mod rates;
+pub mod tickets;
 pub mod token;
 mod unique;
 mod users;
@@ -17,6 +23,7 @@ mod users;
 use std::sync::Arc;
 
 use crate::attributes::Attributes;
+use crate::chat::Chat;
 use crate::domain::OrgId;
 use crate::http::ApiError;
 use crate::http::openapi::Routes;
@@ -37,6 +44,8 @@ pub struct Sdk {
     pub product: Product,
     /// How the prompt is printed where an organisation says nothing ([`Self::prompt_of`]).
     pub prompt: Arc<PromptSettings>,
+    /// Who answers chats.
+    pub chat: Arc<Chat>,
     /// What is seen, and what organisations say about it.
     pub attributes: Arc<Attributes>,
 }
@@ -53,6 +62,14 @@ impl Sdk {
     }
 }
 
+impl PromptSettings {
+    /// Tells these settings from any others.
+    fn stamp(&self) -> String {
+        serde_json::to_string(&(&self.attributes, self.budget_tokens, &self.reporting_currency))
+            .unwrap_or_default()
+    }
+}
+
 /// In whose voice a body's values are written.
 fn author(voice: Voice) -> Author {
     Author { rank: voice.rank, claims: voice.claims, verified: voice.verified, ..Author::server() }
@@ -62,6 +79,12 @@ fn author(voice: Voice) -> Author {
 pub fn routes() -> Routes<Sdk> {
     Routes::new()
         .add(chat_context::operation(), chat_context::handle)
+        .add(chat::operation(), chat::handle)
+        .add(chat::stream_operation(), chat::stream)
+        .add(conversations::operation(), conversations::handle)
+        .add(tickets::create_operation(), tickets::create)
+        .add(tickets::update_operation(), tickets::update)
+        .add(events::operation(), events::handle)
         .merge(users::routes())
         .merge(companies::routes())
         .merge(context::routes())

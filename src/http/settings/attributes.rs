@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::{export, unavailable};
-use crate::context::{self, AttributeInfo, fields::QUIET_FIELDS};
+use crate::context::{self, AttributeInfo, fields::printed_by_default};
 use crate::domain::OrgId;
 use crate::domain::attributes::{
     Attribute, AttributeKind, AttributeName, AttributeScope, CustomField, DESCRIPTION_CHARS, FieldType,
@@ -443,7 +443,7 @@ impl<'a> Views<'a> {
         };
         let info = self.defaults.iter().find(|info| info.scope == scope && info.key == key);
         info.and_then(|info| info.in_prompt)
-            .unwrap_or(kind == AttributeKind::Context || !QUIET_FIELDS.contains(&key))
+            .unwrap_or(kind == AttributeKind::Context || printed_by_default(key, true))
     }
 }
 

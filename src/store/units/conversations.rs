@@ -149,6 +149,12 @@ impl Row {
         Ok(())
     }
 
+    /// Whether more than its messages and what is thought of it would change.
+    fn is_recast(&self, before: &Self) -> bool {
+        (&self.mode, &self.agent_id, &self.status, &self.subject, self.started_at)
+            != (&before.mode, &before.agent_id, &before.status, &before.subject, before.started_at)
+    }
+
     async fn write(&self, c: &mut Conn, org: &OrgId) -> Result<()> {
         sqlx::query(PUT)
             .bind(&self.id)
@@ -279,7 +285,7 @@ pub(crate) async fn put_conversation(
         (None, ConversationRef::Id(_)) => return Ok(Err(Refusal::Unknown("conversation_id"))),
         (None, ConversationRef::External(id)) => {
             let mut row =
-                Row::new(new_id_at(ConversationId::PREFIX, author.at), "sdk", author.rank, author.at)?;
+                Row::new(new_id_at(ConversationId::PREFIX, author.at), "sdk", author.user_rank(), author.at)?;
             row.external_id = Some(clean(id));
             (row, true)
         }
@@ -300,7 +306,7 @@ pub(crate) async fn put_conversation(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let named = authors::resolve(c, org, author, false).await?;
-    row.assign(&named, author.rank)?;
+    row.assign(&named, author.user_rank())?;
     row.session_id = row.session_id.or(session);
     if let Some(mode) = write.mode {
         row.mode = word(mode)?;
@@ -324,6 +330,9 @@ pub(crate) async fn put_conversation(
     judge(&mut row.rating, &mut row.rating_rank, rating, author.rank, &before.id)?;
     if let Some(at) = write.started_at {
         row.started_at = us(at);
+    }
+    if !created && author.user_rank() == Rank::Claimed && is_known(&before)? && row.is_recast(&before) {
+        return Ok(Err(Refusal::OfAnother));
     }
     let Placed { rows, added, replaced, by_user } = placed;
     row.message_count += i64::try_from(added).unwrap_or(i64::MAX);
@@ -356,6 +365,12 @@ fn is_own(row: &Row, known: Option<&UserId>, session: Option<&str>) -> bool {
         Some(user) => known.is_some_and(|known| known.as_str() == user),
         None => row.session_id.is_some() && row.session_id.as_deref() == session,
     }
+}
+
+/// Whether somebody better placed than a browser says whose it is.
+fn is_known(row: &Row) -> Result<bool> {
+    let rank: Rank = from_word("conversations", "user_rank", &row.id, &row.user_rank)?;
+    Ok(rank.level() > Rank::Claimed.level())
 }
 
 /// Sets or clears a judgement unless somebody better placed has made it.
@@ -513,12 +528,12 @@ pub(crate) async fn begin_turn(
         Some(row) if row.message_count + 2 <= MESSAGES_AT_MOST => row,
         _ => {
             let id = new_id_at(ConversationId::PREFIX, author.at);
-            let mut row = Row::new(id, "chat", author.rank, author.at)?;
+            let mut row = Row::new(id, "chat", author.user_rank(), author.at)?;
             row.mode = word(start.mode)?;
             row
         }
     };
-    row.assign(&named, author.rank)?;
+    row.assign(&named, author.user_rank())?;
     row.session_id = row.session_id.or(session);
     if let Some(agent) = &start.agent_id {
         row.agent_id = Some(clean(agent));
@@ -531,7 +546,7 @@ pub(crate) async fn begin_turn(
         role: word(Role::User)?,
         text: clean(&start.text),
         complete: true,
-        claimed: author.rank == Rank::Claimed,
+        claimed: author.user_rank() == Rank::Claimed,
         sent_at: us(author.at),
     };
     row.message_count += 1;

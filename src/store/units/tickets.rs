@@ -104,7 +104,7 @@ pub(crate) async fn put_ticket(
     };
     // By the caller's id, then by the address, else somebody new.
     let by_email = match (&known, &write.email) {
-        (None, Some(email)) if author.user.is_none() => authors::find_by_email(c, org, email).await?,
+        (None, Some(email)) => authors::find_by_email(c, org, email).await?,
         _ => None,
     };
     let mut author = author.clone();
@@ -126,7 +126,7 @@ pub(crate) async fn put_ticket(
         external_id: write.external_id.as_deref().map(clean),
         session_id: author.session_id.as_deref().map(clean),
         user_id: named.user,
-        user_rank: author.rank,
+        user_rank: author.user_rank(),
         company_id: named.company,
         status: write.status,
         priority: write.priority,

@@ -2,8 +2,8 @@
 
 use sqlx::FromRow;
 
-use super::Conn;
 use super::rows::{CompanyRow, UserRow};
+use super::{Conn, Db};
 use crate::domain::OrgId;
 use crate::store::Result;
 use crate::store::conversations::{ChatView, ViewStamp};
@@ -14,10 +14,10 @@ statements! {
     STAMP = "SELECT u.id AS user_id, u.version AS user_version, k.id AS company_id, k.version AS company_version
         FROM (SELECT 1 AS one) o
         LEFT JOIN end_users u ON u.org_id = $1
-            AND u.id = COALESCE($2, (SELECT x.id FROM end_users x WHERE x.org_id = $1 AND x.external_id = $3))
+            AND u.id = COALESCE((SELECT x.id FROM end_users x WHERE x.org_id = $1 AND x.external_id = $3), $2)
         LEFT JOIN companies k ON k.org_id = $1
-            AND k.id = COALESCE(u.company_id, $4,
-                (SELECT y.id FROM companies y WHERE y.org_id = $1 AND y.external_id = $5))";
+            AND k.id = COALESCE(u.company_id,
+                (SELECT y.id FROM companies y WHERE y.org_id = $1 AND y.external_id = $5), $4)";
     USER_BY_ID = "SELECT * FROM end_users WHERE org_id = $1 AND id = $2";
     USER_BY_EXTERNAL = "SELECT * FROM end_users WHERE org_id = $1 AND external_id = $2";
     COMPANY_BY_ID = "SELECT * FROM companies WHERE org_id = $1 AND id = $2";
@@ -32,11 +32,11 @@ struct StampRow {
     company_version: Option<i64>,
 }
 
-/// Our id, or the caller's.
+/// Our id, and the caller's. What looks like an id of ours may be one of the caller's, which goes before.
 fn parted(lookup: Option<&Lookup>) -> (Option<String>, Option<String>) {
     match lookup {
         None => (None, None),
-        Some(Lookup::Id(id)) => (Some(clean(id)), None),
+        Some(Lookup::Id(id)) => (Some(clean(id)), Some(clean(id))),
         Some(Lookup::External(id)) => (None, Some(clean(id))),
     }
 }
@@ -68,16 +68,8 @@ pub(crate) async fn load_chat_view(
     user: Option<&Lookup>,
     company: Option<&Lookup>,
 ) -> Result<ChatView> {
-    let row: Option<UserRow> = match user {
-        None => None,
-        Some(lookup) => {
-            let (sql, text) = match lookup {
-                Lookup::Id(id) => (USER_BY_ID, id),
-                Lookup::External(id) => (USER_BY_EXTERNAL, id),
-            };
-            sqlx::query_as(sql).bind(&org.0).bind(clean(text)).fetch_optional(&mut *c).await?
-        }
-    };
+    let (id, external) = parted(user);
+    let row: Option<UserRow> = find(c, org, [(USER_BY_EXTERNAL, external), (USER_BY_ID, id)]).await?;
     let mut stamp = ViewStamp::default();
     let user = match row {
         None => None,
@@ -89,18 +81,12 @@ pub(crate) async fn load_chat_view(
         }
     };
     let linked = user.as_ref().and_then(|user| user.company_id.as_ref());
-    let lookup = match (linked, company) {
-        (Some(id), _) => Some((COMPANY_BY_ID, &id.0)),
-        (None, Some(Lookup::Id(id))) => Some((COMPANY_BY_ID, id)),
-        (None, Some(Lookup::External(id))) => Some((COMPANY_BY_EXTERNAL, id)),
-        (None, None) => None,
+    let (id, external) = match linked {
+        Some(id) => (Some(id.0.clone()), None),
+        None => parted(company),
     };
-    let row: Option<CompanyRow> = match lookup {
-        None => None,
-        Some((sql, text)) => {
-            sqlx::query_as(sql).bind(&org.0).bind(clean(text)).fetch_optional(&mut *c).await?
-        }
-    };
+    let row: Option<CompanyRow> =
+        find(c, org, [(COMPANY_BY_EXTERNAL, external), (COMPANY_BY_ID, id)]).await?;
     let company = match row {
         None => None,
         Some(row) => {
@@ -111,4 +97,24 @@ pub(crate) async fn load_chat_view(
         }
     };
     Ok(ChatView { view: StoredView { user, company }, stamp })
+}
+
+/// The first row that one of the statements gives; those without a text are left out.
+async fn find<R>(
+    c: &mut Conn,
+    org: &OrgId,
+    statements: [(&'static str, Option<String>); 2],
+) -> Result<Option<R>>
+where
+    R: for<'r> FromRow<'r, <Db as sqlx::Database>::Row> + Send + Unpin,
+{
+    for (sql, text) in statements {
+        if let Some(text) = text {
+            let row = sqlx::query_as::<Db, R>(sql).bind(&org.0).bind(text).fetch_optional(&mut *c).await?;
+            if row.is_some() {
+                return Ok(row);
+            }
+        }
+    }
+    Ok(None)
 }

@@ -36,6 +36,7 @@ pub(crate) enum Tree {
 pub(crate) enum Title {
     User,
     Company(Option<String>),
+    Behavior,
     Label(String),
 }
 
@@ -126,6 +127,7 @@ fn section(part: &str, labels: bool) -> Parsed<Section> {
     let title = match title {
         "User Profile" => Title::User,
         "Company" => Title::Company(None),
+        "Behavior Context" => Title::Behavior,
         _ => match title.strip_prefix("Company: ") {
             Some(name) => Title::Company(Some(whole_text(name)?.0)),
             None => Title::Label(whole_text(title)?.0),
@@ -152,7 +154,7 @@ fn section(part: &str, labels: bool) -> Parsed<Section> {
                 section.fields.push(field(line, labels)?);
             }
         }
-        Title::Label(_) => section.value = Some(entry(&section.marks, &lines, hidden)?),
+        Title::Behavior | Title::Label(_) => section.value = Some(entry(&section.marks, &lines, hidden)?),
     }
     Ok(section)
 }

@@ -67,6 +67,7 @@ async fn what_is_served_is_what_is_documented() {
         program(Program {
             services: app.services.clone(),
             prompt: PromptSettings::default(),
+            chat: halo_sync::chat::Chat::new(None, app.services.clock.clone()),
             public_url: app.base.clone(),
             signature_tolerance: Duration::from_secs(300),
             limits: Limits::default(),

@@ -35,12 +35,18 @@ contract!(
 
 const DAY: i64 = 86_400_000_000;
 
+/// The day of `at(0)`.
+fn first_day() -> i64 {
+    at(0).timestamp_micros() / DAY
+}
+
 fn author(user: Option<&str>, session: Option<&str>, rank: Rank, us: i64) -> Author {
     Author {
         user: user.map(external),
         company: None,
         session_id: session.map(str::to_owned),
         rank,
+        verified: false,
         at: at(us),
     }
 }
@@ -115,7 +121,7 @@ async fn a_conversation_sent_again_changes_nothing(store: &dyn Store) {
     let owner = Owner::User(user_id(store, "u1").await);
     assert_eq!(store.list_conversations(&org(), &owner, None, 9).await.unwrap(), vec![more.conversation]);
     let day = store.list_activity(&org(), &user_id(store, "u1").await, 0).await.unwrap();
-    assert_eq!(day, vec![ActivityDay { messages: 2, ..ActivityDay::default() }]);
+    assert_eq!(day, vec![ActivityDay { day: first_day(), messages: 2, ..ActivityDay::default() }]);
 }
 
 async fn messages_are_replaced_by_name_only(store: &dyn Store) {
@@ -335,7 +341,7 @@ async fn a_ticket_is_made_once(store: &dyn Store) {
     let other = TicketWrite { subject: "another".to_owned(), ..write };
     assert_eq!(store.put_ticket(&org(), other).await.unwrap().unwrap_err(), Refusal::OfAnother);
     let days = store.list_activity(&org(), &user_id(store, "jane").await, 0).await.unwrap();
-    assert_eq!(days, vec![ActivityDay { tickets: 1, ..ActivityDay::default() }]);
+    assert_eq!(days, vec![ActivityDay { day: first_day(), tickets: 1, ..ActivityDay::default() }]);
 }
 
 async fn a_ticket_is_closed_and_opened(store: &dyn Store) {
@@ -375,15 +381,15 @@ async fn events_are_counted_by_day(store: &dyn Store) {
     };
     put(1, 100).await;
     put(2 * DAY, 1).await;
-    put(2 * DAY + 1, 2).await;
+    put(2 * DAY + 1_000_000, 2).await;
     let jane = store.find_user(&org(), &external("jane")).await.unwrap().unwrap();
-    assert_eq!((jane.first_seen, jane.last_seen), (Some(at(1)), Some(at(2 * DAY + 1))));
-    let day = |day, events| ActivityDay { day, events, ..ActivityDay::default() };
+    assert_eq!((jane.first_seen, jane.last_seen), (Some(at(1)), Some(at(2 * DAY + 1_000_000))));
+    let day = |day, events| ActivityDay { day: first_day() + day, events, ..ActivityDay::default() };
     assert_eq!(store.list_activity(&org(), &jane.id, 0).await.unwrap(), [day(0, 100), day(2, 3)]);
-    assert_eq!(store.list_activity(&org(), &jane.id, 1).await.unwrap(), [day(2, 3)]);
+    assert_eq!(store.list_activity(&org(), &jane.id, first_day() + 1).await.unwrap(), [day(2, 3)]);
     let newest = store.list_events(&org(), &jane.id, None, 4).await.unwrap();
     assert_eq!(newest.len(), 4);
-    assert_eq!(newest[0].created_at, at(2 * DAY + 1));
+    assert_eq!(newest[0].created_at, at(2 * DAY + 1_000_000));
     assert_eq!(newest[0].metadata, Some(json!([1, {"b": null, "a": 2}])));
     let rest = store.list_events(&org(), &jane.id, Some(newest[3].id.as_str()), 1_000).await.unwrap();
     assert_eq!(rest.len(), 99);
@@ -417,7 +423,10 @@ async fn a_session_goes_to_its_user(store: &dyn Store) {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].external_id.as_deref(), &found[0].user_id), (Some("c-s1"), &Some(jane.id.clone())));
     let days = store.list_activity(&org(), &jane.id, 0).await.unwrap();
-    assert_eq!(days, [ActivityDay { day: 1, events: 2, messages: 1, ..ActivityDay::default() }]);
+    assert_eq!(
+        days,
+        [ActivityDay { day: first_day() + 1, events: 2, messages: 1, ..ActivityDay::default() }]
+    );
     assert_eq!(store.list_events(&org(), &jane.id, None, 9).await.unwrap().len(), 2);
     // Another's session is not anybody's.
     let eve = store.put_user(&org(), &external("eve"), &traits(json!({})), None, &source).await.unwrap();
@@ -436,8 +445,8 @@ async fn old_events_go(store: &dyn Store) {
     assert_eq!(store.prune_events(&org(), at(2 * DAY), 4).await.unwrap(), 0);
     assert_eq!(store.list_events(&org(), &jane, None, 99).await.unwrap().len(), 3);
     assert_eq!(store.list_activity(&org(), &jane, 0).await.unwrap().len(), 3, "the days stay longer");
-    assert_eq!(store.prune_activity(&org(), 2, 1).await.unwrap(), 1);
-    assert_eq!(store.prune_activity(&org(), 2, 9).await.unwrap(), 1);
+    assert_eq!(store.prune_activity(&org(), first_day() + 2, 1).await.unwrap(), 1);
+    assert_eq!(store.prune_activity(&org(), first_day() + 2, 9).await.unwrap(), 1);
     assert_eq!(store.list_activity(&org(), &jane, 0).await.unwrap().len(), 1);
 }
 

@@ -12,6 +12,7 @@ use connector_sdk::{Clock, HttpClient, RecordKey, Timestamp};
 use connector_testkit::sandbox::stripe::{Options, SandboxEvent, StripeSandbox};
 use futures_util::StreamExt as _;
 use halo_sync::attributes::Attributes;
+use halo_sync::chat::Chat;
 use halo_sync::domain::companies::Company;
 use halo_sync::domain::connections::{Connection, KeyClass};
 use halo_sync::domain::jobs::{JobState, JobSummary};
@@ -174,6 +175,7 @@ impl App {
         let router = program(Program {
             services: services.clone(),
             prompt: PromptSettings::default(),
+            chat: Chat::new(None, services.clock.clone()),
             public_url: base.clone(),
             signature_tolerance: Duration::from_secs(300),
             limits: limits.clone(),

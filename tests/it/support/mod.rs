@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod clock;
 pub(crate) mod installation;
+pub(crate) mod model;
 pub(crate) mod postgres;
 pub(crate) mod program;
 mod required;
