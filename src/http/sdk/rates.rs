@@ -57,6 +57,17 @@ pub struct Quotas {
     pub failures: Quota,
 }
 
+impl Quotas {
+    /// No limits.
+    pub const NONE: Self = Self {
+        server_key: Quota::NONE,
+        publishable_key: Quota::NONE,
+        org: Quota::NONE,
+        address: Quota::NONE,
+        failures: Quota::NONE,
+    };
+}
+
 impl Default for Quotas {
     fn default() -> Self {
         Self::from(&crate::config::Limits::default())
@@ -397,13 +408,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_limit_is_no_limit() {
-        let rates = Rates::new(Quotas {
-            server_key: Quota::NONE,
-            publishable_key: Quota::NONE,
-            org: Quota::NONE,
-            address: Quota::NONE,
-            failures: Quota::NONE,
-        });
+        let rates = Rates::new(Quotas::NONE);
         for _ in 0..10_000 {
             assert_eq!(rates.take_key(&key("key_1", "org_a", KeyClass::Publishable), 9).unwrap(), None);
         }

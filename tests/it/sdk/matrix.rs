@@ -135,7 +135,7 @@ fn canary(org: &str) -> String {
 
 /// Objects of an organisation, each with a canary, under ids that no other has: what is there stays. Their ids as the
 /// customer gives them, and as we do.
-async fn seed(app: &App, org: &'static str) -> [Ids; 2] {
+async fn seed(app: &App, org: &'static str, turn: usize) -> [Ids; 2] {
     let id = OrgId::from(org);
     let source = WriteSource {
         rank: Rank::Server,
@@ -145,21 +145,22 @@ async fn seed(app: &App, org: &'static str) -> [Ids; 2] {
     let patch =
         |values: Value| TraitPatch { traits: values.as_object().unwrap().clone(), context: BTreeMap::new() };
     let said = canary(org);
-    let given = ids(&format!("user_{org}"), &format!("company_{org}"), org);
+    let given = ids(&format!("user_{org}_{turn}"), &format!("company_{org}_{turn}"), org);
     let external = |name: &str| Lookup::External(given[name].clone());
     let traits = patch(json!({"name": said, "note": said, "plan": said}));
     let company = app.store.put_company(&id, &external("company_id"), &traits, &source).await.unwrap();
-    let traits = patch(json!({"name": said, "email": format!("{said}@{org}.example"), "note": said}));
+    let traits = patch(json!({"name": said, "email": format!("{said}-{turn}@{org}.example"), "note": said}));
     let user =
         app.store.put_user(&id, &external("user_id"), &traits, Some(&company.id), &source).await.unwrap();
     [given, ids(user.id.as_str(), company.id.as_str(), org)]
 }
 
-/// Ids that nobody has, of both kinds.
-fn nobodys() -> [Ids; 2] {
-    let unknown = "01BX5ZZKBKACTAV9WEVGEMMVRZ";
+/// Ids that nobody has, of both kinds. Those of another turn somebody may have by then: an operation that is told of
+/// somebody unknown may make it.
+fn nobodys(turn: usize) -> [Ids; 2] {
+    let unknown = format!("01BX5ZZKBKACTAV9WEVG{turn:06}");
     [
-        ids("user_nobody", "company_nobody", "nobody"),
+        ids(&format!("user_nobody_{turn}"), &format!("company_nobody_{turn}"), "nobody"),
         ids(&format!("usr_{unknown}"), &format!("cmp_{unknown}"), "nobody"),
     ]
 }
@@ -223,7 +224,7 @@ struct Said {
 }
 
 async fn call(app: &App, operation: &Described, by: &Principal, ids: &Ids, channel: Channel) -> Said {
-    let [nobody, _] = nobodys();
+    let [nobody, _] = nobodys(999_999);
     let of = |wanted: Channel| if wanted == channel { ids } else { &nobody };
     let mut path = operation.path.clone();
     for name in &operation.in_path {
@@ -323,7 +324,7 @@ async fn everybody_calls_everything(app: &App) {
     let principals = principals(app).await;
     let policy: BTreeMap<&str, Who> = POLICY.iter().copied().collect();
     let mut cells = 0;
-    for operation in described(&document(&operations())) {
+    for (turn, operation) in described(&document(&operations())).into_iter().enumerate() {
         let id = &operation.id;
         let who = *policy.get(id.as_str()).unwrap_or_else(|| panic!("{id} has no line in POLICY"));
         let documented = match who {
@@ -337,7 +338,11 @@ async fn everybody_calls_everything(app: &App) {
             "{id}: who the document says may call"
         );
         for side in [A, B] {
-            let objects = [(Some(A), seed(app, A).await), (Some(B), seed(app, B).await), (None, nobodys())];
+            let objects = [
+                (Some(A), seed(app, A, turn).await),
+                (Some(B), seed(app, B, turn).await),
+                (None, nobodys(turn)),
+            ];
             app.drain().await;
             let other = if side == A { B } else { A };
             let before = app.rows_of(other).await;

@@ -96,19 +96,9 @@ async fn open(_: Anybody) -> axum::Json<Value> {
     axum::Json(json!({}))
 }
 
-fn no_limits() -> Quotas {
-    Quotas {
-        server_key: Quota::NONE,
-        publishable_key: Quota::NONE,
-        org: Quota::NONE,
-        address: Quota::NONE,
-        failures: Quota::NONE,
-    }
-}
-
 impl Door {
     async fn new(app: &App) -> Self {
-        Self::with(app, no_limits(), &[]).await
+        Self::with(app, Quotas::NONE, &[]).await
     }
 
     async fn with(app: &App, quotas: Quotas, proxies: &[&str]) -> Self {
@@ -548,7 +538,7 @@ fn quota(per_second: u32, burst: u32) -> Quota {
 }
 
 async fn too_many_calls_are_refused_before_their_body_is_read(app: &App) {
-    let quotas = Quotas { publishable_key: quota(1, 3), ..no_limits() };
+    let quotas = Quotas { publishable_key: quota(1, 3), ..Quotas::NONE };
     let door = Door::with(app, quotas, &[]).await;
     let (_, web) = app.key(KeyClass::Publishable).await;
     let (_, other) = app.key(KeyClass::Publishable).await;
@@ -576,7 +566,7 @@ async fn too_many_calls_are_refused_before_their_body_is_read(app: &App) {
 }
 
 async fn the_items_of_a_call_are_counted(app: &App) {
-    let quotas = Quotas { server_key: quota(1, 100), ..no_limits() };
+    let quotas = Quotas { server_key: quota(1, 100), ..Quotas::NONE };
     let door = Door::with(app, quotas, &[]).await;
     let (_, backend) = app.key(KeyClass::Server).await;
     let users = |n: usize| json!({"users": vec![json!({}); n]});
@@ -587,7 +577,7 @@ async fn the_items_of_a_call_are_counted(app: &App) {
 }
 
 async fn a_flood_of_one_organisation_is_another_s_nothing(app: &App) {
-    let quotas = Quotas { org: quota(20, 20), ..no_limits() };
+    let quotas = Quotas { org: quota(20, 20), ..Quotas::NONE };
     let door = Door::with(app, quotas, &[]).await;
     let b = OrgId::from("org_b");
     app.execute(Ask::CreateOrg { id: Some(b.clone()), name: "B".into() }).await.unwrap();
@@ -610,7 +600,7 @@ async fn a_flood_of_one_organisation_is_another_s_nothing(app: &App) {
 }
 
 async fn addresses_are_those_behind_our_proxies(app: &App) {
-    let quotas = Quotas { address: quota(1, 2), failures: quota(1, 2), ..no_limits() };
+    let quotas = Quotas { address: quota(1, 2), failures: quota(1, 2), ..Quotas::NONE };
     let direct = Door::with(app, quotas, &[]).await;
     let behind = Door::with(app, quotas, &["127.0.0.0/8"]).await;
     let (_, web) = app.key(KeyClass::Publishable).await;

@@ -19,6 +19,7 @@ use halo_sync::domain::jobs::{JobState, JobSummary};
 use halo_sync::domain::runs::{RunKind, RunStatus, SyncRun};
 use halo_sync::domain::{ConnectionId, OrgId, RunId};
 use halo_sync::http::sdk::PromptSettings;
+use halo_sync::http::sdk::rates::Quotas;
 use halo_sync::http::{Limits, Program, program, server};
 use halo_sync::jobs::{RuntimeHandle, SeededJitter};
 use halo_sync::service::connections::webhook_path;
@@ -171,7 +172,8 @@ impl App {
             .unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let limits = Limits::default();
+        // Tests call as fast as they can, all from one address.
+        let limits = Limits { quotas: Quotas::NONE, ..Limits::default() };
         let router = program(Program {
             services: services.clone(),
             prompt: PromptSettings::default(),
