@@ -55,8 +55,8 @@ pub struct Args {
     /// Type of a trait's cells: text, number, boolean, date, json ("seats=number")
     #[arg(long, value_name = "TRAIT=TYPE", value_delimiter = ',')]
     pub types: Vec<String>,
-    /// Keep cells of these traits as text, whatever they look like; without a name: of all
-    #[arg(long, value_name = "TRAIT", value_delimiter = ',', num_args = 0.., default_missing_value = "*")]
+    /// Keep cells of these traits as text, whatever they look like; * for all
+    #[arg(long, value_name = "TRAIT", value_delimiter = ',')]
     pub as_text: Vec<String>,
     /// What an empty cell means
     #[arg(long, value_enum, default_value_t)]
