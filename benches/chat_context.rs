@@ -103,8 +103,10 @@ async fn serve(file: &str) {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
-        product: Product::new(services.store.clone(), services.clock.clone(), None),
+        product: Product::new(services.store.clone(), services.clock.clone(), None)
+            .noting(services.attributes.clone()),
         prompt: Arc::new(PromptSettings::default()),
+        attributes: services.attributes.clone(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let router = Router::new()

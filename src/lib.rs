@@ -18,6 +18,7 @@
 //! | [`jobs`] | the job engine |
 //! | [`product`] | what a product says about its users and companies |
 //! | [`service`] | what a person can ask for, as values |
+//! | [`attributes`] | every trait and context key that was ever seen, and what is said about them |
 //! | [`backups`] | copies of the embedded database |
 //! | [`http`] | the HTTP surface |
 //! | [`import`] | files of users and companies, row by row |
@@ -27,6 +28,7 @@
 
 #![expect(clippy::duplicate_mod, reason = "units and glue of the store are compiled once for each driver")]
 
+pub mod attributes;
 pub mod backups;
 pub mod clock;
 pub mod commands;

@@ -49,6 +49,7 @@ pub async fn services(place: &str) -> Services {
     let keyring = Arc::new(Keyring::new([7; 32]));
     let providers = Providers::new(store.clone(), clock.clone(), http, keyring, registry::connectors());
     Services {
+        attributes: Arc::new(halo_sync::attributes::Attributes::new(store.clone(), clock.clone())),
         store,
         providers: Arc::new(providers),
         clock,

@@ -1,7 +1,5 @@
 -- What a chat's view is told apart by: counted up with every change of the row.
 ALTER TABLE end_users ADD COLUMN version BIGINT NOT NULL DEFAULT 0;
--- Who wrote the ticket that names an address only, in any case of ASCII letters.
-CREATE INDEX end_users_any_email ON end_users (org_id, lower(email)) WHERE email IS NOT NULL;
 
 -- user_id, company_id: ours; NULL while nobody is known. user_rank: whose word the user is. sentiment: millionths,
 -- from -1,000,000 to 1,000,000; sentiment_rank, rating_rank: whose word they are. active_at: its newest message.

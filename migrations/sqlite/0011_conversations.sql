@@ -1,7 +1,5 @@
 -- What a chat's view is told apart by: counted up with every change of the row.
 ALTER TABLE end_users ADD COLUMN version BIGINT NOT NULL DEFAULT 0;
--- Who wrote the ticket that names an address only, in any case of ASCII letters.
-CREATE INDEX end_users_any_email ON end_users (org_id, lower(email)) WHERE email IS NOT NULL;
 
 -- user_id, company_id: ours; NULL while nobody is known. user_rank: whose word the user is. sentiment: millionths,
 -- from -1,000,000 to 1,000,000; sentiment_rank, rating_rank: whose word they are. active_at: its newest message.
@@ -101,7 +99,6 @@ CREATE INDEX activity_days_day ON activity_days (org_id, day);
 
 -- As in 0004: what the planner believes.
 INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
-    ('end_users', 'end_users_any_email', '500000 500000 1'),
     ('conversations', 'sqlite_autoindex_conversations_1', '500000 1'),
     ('conversations', 'sqlite_autoindex_conversations_2', '500000 500000 1'),
     ('conversations', 'conversations_user', '500000 5 1 1'),

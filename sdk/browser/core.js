@@ -74,14 +74,15 @@ export function create(origin) {
   /**
    * All that `destroy()` forgets. A continuation that finds another one in its place ends. Not there at first:
    * `_options` (what `init` was given), `_key`, `_url`, `_user`, `_company`, `_session`, `_scheduled` (a timer),
-   * `_wake` (ends a wait early), `_expired` (the user whose token was refused: nothing of that user goes out until
-   * there is another token), `_last` (error).
+   * `_wake` (ends a wait early), `_last` (error).
    */
   let state;
 
   const fresh = () => ({
     /** By user, so that what was said for one never goes out with another one's. */
     _tokens: bare(),
+    /** Users whose token was refused: nothing of them goes out until there is another. */
+    _expired: bare(),
     /** Entries from before there was a user: they go to the first that is identified. */
     _early: bare(),
     /** Batches by name, in the order in which they go out. */
@@ -199,7 +200,7 @@ export function create(origin) {
     const token = options?.userToken;
     if (token) {
       state._tokens[id] = String(token);
-      if (state._expired === id) state._expired = undefined;
+      delete state._expired[id];
     }
     const of = ofUser(id);
     of._seen = true;
@@ -295,7 +296,7 @@ export function create(origin) {
       sessionId: session(),
       userToken: !!state._tokens[state._user],
       getUserToken: typeof options.getUserToken == "function",
-      identityExpired: state._expired !== undefined,
+      identityExpired: !!state._expired[state._user],
       pending: state._batches.size + state._outbox.length,
       sent: state._sent,
       failed: state._failed,
@@ -347,6 +348,8 @@ export function create(origin) {
       while (me === state && me._options) {
         let item = me._outbox.find(mayGo);
         if (!item) {
+          // What was said while something was under way waits for its company, too, unless somebody waits for it.
+          if (!me._waiting.length && Date.now() < me._flushed + WINDOW) break;
           fill();
           item = me._outbox.find(mayGo);
           if (!item) break;
@@ -362,9 +365,10 @@ export function create(origin) {
     }
     me._draining = false;
     settle(me);
+    if ([...me._batches.values()].some(mayGo)) schedule();
   }
 
-  const mayGo = (of) => state._expired === undefined || of._user !== state._expired;
+  const mayGo = (of) => !state._expired[of._user];
 
   const pause = (ms) =>
     new Promise((done) => {
@@ -518,8 +522,8 @@ export function create(origin) {
       if (await askToken(me, user)) return 0;
     }
     item._asked = false;
-    if (me === state && me._expired === undefined) {
-      me._expired = user;
+    if (me === state && mayGo(item)) {
+      me._expired[user] = true;
       me._last = "token refused";
       hint("token refused: identify with another");
       call("onIdentityExpired");

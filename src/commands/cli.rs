@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::ColorChoice;
 use super::{
-    audit, backup, companies, completions, config, connect, connections, connectors, contacts, derive,
-    doctor, jobs, keys, mcp, migrate, render, restore, runs, sdk, serve, sync, webhooks, worker,
+    attributes, audit, backup, companies, completions, config, connect, connections, connectors, contacts,
+    derive, doctor, jobs, keys, mcp, migrate, render, restore, runs, sdk, serve, sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -125,6 +125,10 @@ pub enum Command {
     ///
     /// Without a subcommand: the list.
     Jobs(jobs::Args),
+    /// Traits and context keys that were ever seen, and what they mean
+    ///
+    /// Without a subcommand: the list. What a running process saw in the last three seconds may be missing.
+    Attributes(attributes::Args),
     /// API keys
     ///
     /// Without a subcommand: the list.

@@ -2,9 +2,9 @@
 
 use super::cli::Command;
 use super::{
-    App, CommandError, ExitCode, audit, backup, companies, completions, config, connect, connections,
-    connectors, contacts, derive, doctor, jobs, keys, mcp, migrate, openapi, render, restore, runs, sdk,
-    serve, sync, version, webhooks, worker,
+    App, CommandError, ExitCode, attributes, audit, backup, companies, completions, config, connect,
+    connections, connectors, contacts, derive, doctor, jobs, keys, mcp, migrate, openapi, render, restore,
+    runs, sdk, serve, sync, version, webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -23,6 +23,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Derive(args) => derive::run(app, args).await?,
         Command::Render(args) => render::run(app, args).await?,
         Command::Jobs(args) => jobs::run(app, args).await?,
+        Command::Attributes(args) => attributes::run(app, args).await?,
         Command::Keys(args) => keys::run(app, args).await?,
         Command::Backup(args) => backup::run(app, args).await?,
         Command::Restore(args) => restore::run(app, args).await?,

@@ -12,6 +12,7 @@ use connector_sdk::HttpClient;
 use serde_json::Value;
 
 use super::{App, CommandError, ExitCode};
+use crate::attributes::Attributes;
 use crate::config::{Config, DatabaseTarget, Loaded, SecretKeySource};
 use crate::derive;
 use crate::domain::OrgId;
@@ -107,6 +108,12 @@ impl Host {
             return Ok(self.services.execute(&self.org, request).await?);
         }
         Ok(control::send(&self.data_dir(), &self.org, request).await?)
+    }
+
+    /// How the organisation's prompts are printed: `[prompt]`, and what it says about its attributes itself.
+    pub(super) async fn prompt_of_org(&self) -> Result<Arc<PromptSettings>, CommandError> {
+        let defaults = Arc::new(self.prompt()?);
+        Ok(self.services.attributes.prompt(&self.org, &defaults).await?)
     }
 
     /// How the prompt is printed (`[prompt]`).
@@ -262,6 +269,7 @@ fn services(app: &App, loaded: &Loaded, store: Arc<dyn Store>) -> Result<Service
         time_zone: sync.time_zone.clone(),
     };
     Ok(Services {
+        attributes: Arc::new(Attributes::new(store.clone(), app.clock.clone())),
         store,
         providers: Arc::new(providers),
         clock: app.clock.clone(),

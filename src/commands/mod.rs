@@ -5,6 +5,7 @@
 //! [`ExitCode`] and, when it failed, with a [`CommandError`] that says what failed, why, and what to type.
 
 mod app;
+pub mod attributes;
 pub mod audit;
 pub mod backup;
 pub mod cli;

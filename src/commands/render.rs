@@ -60,7 +60,7 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     }
     let user = view.user.map(UserDoc::from);
     let company = view.company.map(CompanyDoc::from);
-    let prompt = host.prompt()?;
+    let prompt = host.prompt_of_org().await?;
     let request = Request::default();
     let options = MergeOptions { reporting_currency: prompt.reporting_currency.clone() };
     let merged = merge(user.as_ref(), company.as_ref(), &request, &prompt.attributes, &options);

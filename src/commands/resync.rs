@@ -63,7 +63,7 @@ pub(super) async fn of_company(
         host.store().find_company(&host.org, &Lookup::Id(company.id.0.clone())).await?
     };
     let after = after.ok_or_else(|| CommandError::not_found(format_args!("company {}", company.id)))?;
-    let prompt = host.prompt()?;
+    let prompt = host.prompt_of_org().await?;
     let (text_before, text_after) =
         (render::company_text(&prompt, company.clone()), render::company_text(&prompt, after.clone()));
     let fields = field_changes(&company, &after);

@@ -64,6 +64,7 @@ impl Running {
             metrics,
         });
         let http = tokio::spawn(http::server::serve(listener, router, limits, stop.clone()));
+        tokio::spawn(host.services.attributes.clone().run(stop.clone()));
         Ok(Self { address: Some(address), host, worker, http: Some(http), stop, requests, _control: control })
     }
 
@@ -109,6 +110,10 @@ impl Running {
             && let Err(error) = http.await
         {
             tracing::error!(%error, "the server ended abnormally");
+        }
+        // What the last requests showed; the loop that stores may have ended before them.
+        if let Err(error) = self.host.services.attributes.flush().await {
+            tracing::warn!(%error, "attributes that were seen last are not stored; they are seen again");
         }
         self.host.store().close().await;
     }

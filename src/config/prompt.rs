@@ -9,6 +9,6 @@ pub struct Prompt {
     /// Tokens that the text may take, as docs/prompt-format.md counts them; not set: no limit.
     pub budget_tokens: Option<usize>,
     /// What is known of attributes: `{ scope, key, description, in_prompt }` each. The merge checks them
-    /// itself.
+    /// itself. For all organisations; what one says itself (`halo-sync attributes describe`) wins.
     pub attributes: Vec<Value>,
 }

@@ -116,6 +116,17 @@ pub struct AttributeInfo {
     pub in_prompt: Option<bool>,
 }
 
+/// How the prompt is printed, unless a request says otherwise.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PromptSettings {
+    /// Descriptions, and what is kept out of the prompt.
+    pub attributes: Vec<AttributeInfo>,
+    /// Tokens that the text may take; `None` for no limit.
+    pub budget_tokens: Option<usize>,
+    /// ISO 4217 code for plain numbers in `mrr` and `arr`.
+    pub reporting_currency: Option<String>,
+}
+
 impl From<EndUser> for UserDoc {
     fn from(user: EndUser) -> Self {
         Self {

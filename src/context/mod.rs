@@ -41,7 +41,7 @@ mod text;
 
 pub use explain::explain;
 pub use fields::Scope;
-pub use input::{AttributeInfo, CompanyDoc, CompanyPart, KeyClass, Request, UserDoc};
+pub use input::{AttributeInfo, CompanyDoc, CompanyPart, KeyClass, PromptSettings, Request, UserDoc};
 pub use merge::{MergeOptions, Merged, merge};
 pub use render::{RenderOptions, Rendered, Section, render};
 pub use sanitise::TEXT_CHARS;

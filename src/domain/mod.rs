@@ -1,5 +1,6 @@
 //! Plain types of the field. No I/O.
 
+pub mod attributes;
 pub mod companies;
 pub mod connections;
 pub mod context_entry;

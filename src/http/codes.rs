@@ -18,38 +18,73 @@ const fn code(status: u16, code: &'static str, meaning: &'static str) -> ErrorCo
 }
 
 /// Every code of a whole answer, by status and name. One line each, so that lists grown side by side merge.
+#[rustfmt::skip]
 pub const CODES: &[ErrorCode] = &[
-    code(
-        400,
-        "bad_parameter",
-        "A parameter of the path or the query is not what it may be; `detail` names it.",
-    ),
+    code(400, "bad_cursor", "The cursor is not one that this list gave for these filters. Begin without one."),
+    code(400, "bad_idempotency_key", "`Idempotency-Key` is not 1 to 255 visible ASCII characters."),
+    code(400, "bad_parameter", "A parameter of the path or the query is not what it may be; it is named."),
     code(400, "body_cut", "The body ended early. Send the request again."),
     code(400, "invalid_body", "The body is JSON, but not of the expected shape; the member is named."),
+    code(
+        400,
+        "invalid_field",
+        "A member is not what it may be; `errors` names each with what to send instead.",
+    ),
     code(400, "invalid_json", "The body is not JSON; line and column are named."),
+    code(400, "invalid_value", "A member's value is not what it may be; it is named."),
+    code(400, "invalid_record", "The record cannot be stored like this; the text says why."),
     code(400, "malformed", "The delivery's body is not what the provider sends."),
     code(400, "malformed_head", "The request's head is not well formed."),
+    code(400, "missing_field", "A member that is required is missing; it is named."),
+    code(
+        400,
+        "reserved_keys",
+        "Traits that the server sets were sent; `reserved_keys` names each, `errors` says what to send instead.",
+    ),
     code(400, "signature_refused", "The delivery's signature is not right."),
     code(400, "too_large", "A member is larger than it may be; member, size and limit are named."),
     code(401, "unauthorized", "No key was sent, or none that is valid."),
-    code(
-        403,
-        "server_key_in_browser",
-        "A server key came with an `Origin`: it must not be used from a browser.",
-    ),
+    code(403, "identity_expired", "The `user_token` has expired. Ask your backend for a new one."),
+    code(403, "identity_invalid", "The `user_token` is not one that the organisation's identity secret signed."),
+    code(403, "identity_mismatch", "The `user_token` is for another user."),
+    code(403, "identity_required", "A `user_token` is needed: sign one on your backend."),
+    code(403, "identity_scope", "The `user_token` is of another scope."),
+    code(403, "server_key_in_browser", "A server key came with an `Origin`: it must not be used from a browser."),
     code(403, "server_key_needed", "The operation needs a server key."),
     code(404, "not_found", "It does not exist, or belongs to another organisation."),
     code(405, "method_not_allowed", "The path does not take this method; `Allow` lists those that it takes."),
     code(408, "body_timeout", "The body did not arrive in time."),
+    code(409, "field_exists", "A custom field of this key is defined already."),
+    code(409, "idempotency_in_flight", "A request with this `Idempotency-Key` is being worked on. Come again."),
+    code(406, "not_acceptable", "The answer would be of a media type that the request does not accept."),
+    code(409, "too_many", "There are as many as there may be."),
+    code(412, "version_conflict", "It was changed since the version that `If-Match` names. Read it again."),
     code(413, "body_too_large", "The body has more bytes than the operation takes (`max_bytes`)."),
+    code(
+        413,
+        "payload_too_large",
+        "A record, or the number of records, is larger than it may be; size and limit are named.",
+    ),
+    code(415, "unsupported_media_type", "The body is not of the media type that the operation takes."),
     code(415, "encoded_body", "The body is compressed. Send it as it is, without `Content-Encoding`."),
+    code(422, "idempotency_mismatch", "This `Idempotency-Key` was used for another request."),
     code(500, "internal", "A fault of ours. It is logged under the request's id."),
     code(503, "busy", "Too many large bodies at once. Come again after `Retry-After` seconds."),
     code(503, "unavailable", "A trouble of ours, nothing was kept. Come again after `Retry-After` seconds."),
 ];
 
 /// Names of what is wrong with one member (`errors[].code`).
-pub const FIELD_CODES: &[(&str, &str)] = &[("reserved", "The member is set by the server.")];
+pub const FIELD_CODES: &[(&str, &str)] = &[
+    ("duplicate", "Something stands there twice."),
+    ("empty", "The member must not be empty."),
+    ("invalid", "The member is not what it may be."),
+    ("reserved", "The member is set by the server, or has a meaning of its own."),
+    ("too_long", "The member is longer than it may be."),
+];
+
+/// Codes of an operation whose body speaks for a user (`Caller::voice`, `Caller::bulk_voice`).
+pub const VOICE: &[&str] =
+    &["identity_expired", "identity_invalid", "identity_mismatch", "identity_required", "identity_scope"];
 
 /// The code of that name.
 pub fn find(name: &str) -> Option<&'static ErrorCode> {

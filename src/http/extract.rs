@@ -1,6 +1,7 @@
-//! Reading bodies.
+//! Reading bodies and parameters.
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -30,6 +31,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         parse_object(&guard::read(request.into_body()).await?).map(Self)
+    }
+}
+
+/// The query's parameters. A parameter that is not known is refused where the structure says `deny_unknown_fields`: a
+/// filter that is misspelt would otherwise answer everything.
+#[derive(Debug, Clone)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(refused) => Err(ApiError::bad_request("bad_parameter", refused.body_text())),
+        }
+    }
+}
+
+/// The path's parameters, decoded.
+#[derive(Debug, Clone)]
+pub struct Named<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(params)) => Ok(Self(params)),
+            Err(refused) => Err(ApiError::bad_request("bad_parameter", refused.body_text())),
+        }
     }
 }
 

@@ -51,7 +51,11 @@ async fn handle(State(sdk): State<Sdk>, request: Request) -> Response {
     if let Some(fault) = fault(&bytes) {
         return fault;
     }
-    let agent = Agent::new(sdk.store.clone(), sdk.prompt.clone(), caller.org().clone());
+    let prompt = match sdk.prompt_of(caller.org()).await {
+        Ok(prompt) => prompt,
+        Err(error) => return error.into_response(),
+    };
+    let agent = Agent::new(sdk.store.clone(), prompt, caller.org().clone());
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)

@@ -10,6 +10,9 @@
 //! | [`openapi`] | what operations say about themselves, the document made of it, `/docs` |
 //! | [`extract`] | reading bodies |
 //! | [`probes`] | `/healthz`, `/readyz`, `/metrics` |
+//! | [`cursor`] | pages of lists |
+//! | [`idempotency`] | `Idempotency-Key` |
+//! | [`settings`], [`v1`] | what an organisation decides; what is known and derived |
 //! | [`webhooks`] | providers' deliveries |
 //! | [`sdk`] | the SDK API |
 //! | [`browser`] | the browser SDK's files |
@@ -22,9 +25,11 @@
 pub mod browser;
 pub mod codes;
 pub mod control;
+pub mod cursor;
 pub mod error;
 pub mod extract;
 pub mod guard;
+pub mod idempotency;
 mod io;
 pub mod mcp;
 pub mod observe;
@@ -33,6 +38,8 @@ pub mod probes;
 mod program;
 pub mod sdk;
 pub mod server;
+pub mod settings;
+pub mod v1;
 pub mod webhooks;
 
 use std::sync::Arc;

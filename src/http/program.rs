@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use connector_sdk::Clock;
 
+use super::idempotency::{self, Idempotency};
 use super::openapi::{self, Operation, Routes};
 use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base, browser, mcp};
+use super::{Limits, base, browser, mcp, settings, v1};
 use crate::product::Product;
 use crate::service::Services;
 use crate::store::Store;
@@ -44,8 +46,10 @@ pub fn program(program: Program) -> Router {
     let sdk = Sdk {
         store: services.store.clone(),
         keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), clock.clone())),
-        product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref()),
+        product: Product::new(services.store.clone(), clock.clone(), prompt.reporting_currency.as_deref())
+            .noting(services.attributes.clone()),
         prompt: Arc::new(prompt),
+        attributes: services.attributes.clone(),
     };
     let webhooks = Webhooks {
         inbox: Arc::new(inbox),
@@ -57,10 +61,14 @@ pub fn program(program: Program) -> Router {
     let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes, files } = surface();
     let routes = of_webhooks
         .with_state(webhooks)
-        .merge(of_sdk.with_state(sdk))
+        .merge(of_sdk.with_state(sdk.clone()))
         .merge(of_probes.with_state(probes))
         .merge(files);
-    base(openapi::serve(routes).into_router(), limits, clock)
+    let idempotent = routes.operations().iter().filter(|operation| operation.is_idempotent());
+    let paths = Arc::new(idempotent.map(Operation::path).collect());
+    let idempotency = Idempotency { sdk, clock: clock.clone(), paths };
+    let router = openapi::serve(routes).into_router();
+    base(router.layer(from_fn_with_state(idempotency, idempotency::layer)), limits, clock)
 }
 
 /// Every route, by what its handlers stand on.
@@ -74,7 +82,7 @@ struct Surface {
 fn surface() -> Surface {
     Surface {
         webhooks: webhooks::routes(),
-        sdk: sdk::routes().merge(mcp::routes()),
+        sdk: sdk::routes().merge(mcp::routes()).merge(settings::routes()).merge(v1::routes()),
         probes: probes::routes(),
         files: browser::routes(),
     }

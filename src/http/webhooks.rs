@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use connector_sdk::{Clock, RawRequest};
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::domain::ConnectionId;
 use crate::http::ApiError;
-use crate::http::extract::RawBody;
+use crate::http::extract::{Named, RawBody};
 use crate::http::openapi::{Access, In, Operation, Routes, Tag};
 use crate::telemetry::metric;
 use crate::webhooks::inbox::{Inbox, Refusal};
@@ -71,7 +71,7 @@ pub fn routes() -> Routes<Webhooks> {
 
 async fn to_connection(
     State(webhooks): State<Webhooks>,
-    Path((connector, connection)): Path<(String, String)>,
+    Named((connector, connection)): Named<(String, String)>,
     method: Method,
     uri: OriginalUri,
     headers: HeaderMap,
@@ -83,7 +83,7 @@ async fn to_connection(
 
 async fn to_only_connection(
     State(webhooks): State<Webhooks>,
-    Path(connector): Path<String>,
+    Named(connector): Named<String>,
     method: Method,
     uri: OriginalUri,
     headers: HeaderMap,

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Author, CompanyWrite, Presence, Product, ProductError, Record, Refusal, Traits, UserWrite, keys,
+    Author, CompanyWrite, Presence, Product, ProductError, Record, Refusal, Traits, UserWrite, fits, keys,
 };
 use crate::domain::OrgId;
+use crate::domain::attributes::CustomField;
 use crate::store::identity::Lookup;
 use crate::store::imports::{Foreseen, ImportBatch, ImportState};
 use crate::store::product::{Outcome, ProductWrite};
@@ -113,8 +114,13 @@ impl Product {
         let mut rows = step.rows.iter();
         for (row, outcome) in written.iter().zip(&done.outcomes) {
             let Some(said) = rows.find(|said| said.row == *row) else { continue };
-            if let (Outcome::Written(_), Ok(traits)) = (outcome, serde_json::from_str(&said.traits)) {
-                self.observed(org, record, &traits, &said.context);
+            if let (Outcome::Written(written), Ok(traits)) = (outcome, traits_of(said)) {
+                let id = match (&written.user, &written.company) {
+                    (Some((user, _)), _) => user.id.as_str(),
+                    (None, Some((company, _))) => company.id.as_str(),
+                    (None, None) => continue,
+                };
+                self.observed(org, record, id, &Author::import(), &traits, &said.context);
             }
         }
         Ok(done.state)
@@ -149,10 +155,11 @@ impl Product {
         at: Timestamp,
     ) -> Result<Judged, ProductError> {
         let mut judged = Judged { writes: Vec::with_capacity(step.rows.len()), refused: Vec::new() };
+        let fields = self.fields(org).await?;
         for row in &step.rows {
             let write = match step.kind {
-                ImportKind::Contacts => self.imported_user(org, row, step.update_only, at).await,
-                ImportKind::Companies => self.imported_company(row, step.update_only, at),
+                ImportKind::Contacts => self.imported_user(org, row, &fields, step.update_only, at).await,
+                ImportKind::Companies => self.imported_company(row, &fields, step.update_only, at),
             };
             match write {
                 Ok(write) => judged.writes.push((row.row, write)),
@@ -169,10 +176,12 @@ impl Product {
         &self,
         org: &OrgId,
         row: &ImportRow,
+        fields: &[CustomField],
         update_only: bool,
         at: Timestamp,
     ) -> Result<ProductWrite, ProductError> {
         let traits = traits_of(row)?;
+        fits(fields, Record::User, &traits)?;
         let email = traits.values.get("email").and_then(Value::as_str);
         let email = email.and_then(|email| keys::normalise("email", email));
         let presence = Presence::Elsewhere { create: !update_only };
@@ -210,12 +219,15 @@ impl Product {
     fn imported_company(
         &self,
         row: &ImportRow,
+        fields: &[CustomField],
         update_only: bool,
         at: Timestamp,
     ) -> Result<ProductWrite, ProductError> {
+        let traits = traits_of(row)?;
+        fits(fields, Record::Company, &traits)?;
         let company = CompanyWrite {
             company_id: row.id.clone().unwrap_or_default(),
-            traits: traits_of(row)?,
+            traits,
             context: row.context.clone(),
             user_id: None,
         };

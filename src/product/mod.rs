@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use connector_sdk::{Clock, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -23,13 +24,15 @@ pub use import::{ForeseenRow, ImportKind, ImportRow, ImportStep};
 pub use refusal::{FieldFault, ProductError, Refusal};
 pub use traits::Traits;
 
+use crate::attributes::{Attributes, Seen};
+use crate::domain::attributes::{AttributeScope, CustomField, misfits};
 use crate::domain::companies::{Company, TraitPatch};
 use crate::domain::users::EndUser;
 use crate::domain::{ContextEntry, OrgId, Rank, UserId, keys};
 use crate::store::Store;
 use crate::store::identity::Lookup;
 use crate::store::product::{
-    Change, Clear, Erased, Layer, Outcome, ProductWrite, RecordPart, UserPart, Written,
+    Change, Clear, Erased, Layer, Outcome, ProductWrite, RecordPart, Sighting, UserPart, Written,
 };
 use crate::store::traits::{Kind, company_kind, from_map, user_kind};
 
@@ -45,6 +48,8 @@ pub struct Author {
     pub rank: Rank,
     /// What a verified token says about the user, of rank server.
     pub claims: Map<String, Value>,
+    /// Whether a token proved who speaks.
+    pub verified: bool,
     /// Who writes, as it is stored: `sdk`, `import`.
     pub source: &'static str,
 }
@@ -52,7 +57,7 @@ pub struct Author {
 impl Author {
     /// A backend of the customer's.
     pub fn server() -> Self {
-        Self { rank: Rank::Server, claims: Map::new(), source: "sdk" }
+        Self { rank: Rank::Server, claims: Map::new(), verified: false, source: "sdk" }
     }
 
     /// A browser.
@@ -67,7 +72,7 @@ impl Author {
 
     /// Whether a token proved who speaks, or a backend does.
     fn is_trusted(&self) -> bool {
-        self.rank != Rank::Claimed || !self.claims.is_empty()
+        self.rank != Rank::Claimed || self.verified
     }
 }
 
@@ -109,7 +114,7 @@ pub enum Whose {
 }
 
 /// What became of one record of many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It was not known.
@@ -248,6 +253,7 @@ pub struct Product {
     clock: Arc<dyn Clock>,
     gather: gather::Gather,
     currency: Arc<str>,
+    attributes: Option<Arc<Attributes>>,
 }
 
 impl Product {
@@ -255,7 +261,13 @@ impl Product {
     /// configuration names none.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, currency: Option<&str>) -> Self {
         let gather = gather::Gather::new(Arc::clone(&store));
-        Self { store, clock, gather, currency: currency.unwrap_or(DEFAULT_CURRENCY).into() }
+        Self { store, clock, gather, currency: currency.unwrap_or(DEFAULT_CURRENCY).into(), attributes: None }
+    }
+
+    /// Has what is written noted as seen, and held against the fields that organisations define.
+    #[must_use]
+    pub fn noting(self, attributes: Arc<Attributes>) -> Self {
+        Self { attributes: Some(attributes), ..self }
     }
 
     /// The currency that amounts are sent in.
@@ -276,12 +288,14 @@ impl Product {
         author: &Author,
     ) -> Result<UserWritten, ProductError> {
         let at = self.clock.now();
+        fits(&self.fields(org).await?, Record::User, &user.traits)?;
         let write = self.user_write(user, author, at, Presence::Here)?;
         let said = last_said(write.user.as_ref().map(|user| &user.record));
         let written = self.put_one(org, write).await?;
-        self.observed(org, Record::User, &user.traits, &user.context);
         match written {
-            Some(Written { user: Some((user, change)), user_company, .. }) => {
+            Some(Written { user: Some((record, change)), user_company, .. }) => {
+                self.observed(org, Record::User, &record.id.0, author, &user.traits, &user.context);
+                let user = record;
                 Ok(UserWritten { user, company_id: user_company, change, said })
             }
             _ => Err(Refusal::new("not_found", "the user is not known").into()),
@@ -303,10 +317,15 @@ impl Product {
     ) -> Result<Vec<ItemResult>, ProductError> {
         let at = self.clock.now();
         let presence = Presence::Elsewhere { create: !update_only };
-        let writes = users.iter().map(|user| self.user_write(user, author, at, presence));
+        let fields = self.fields(org).await?;
+        let writes = users.iter().map(|user| {
+            fits(&fields, Record::User, &user.traits)?;
+            self.user_write(user, author, at, presence)
+        });
         let results = self.put_many(org, writes.collect(), Record::User).await?;
-        for (user, _) in users.iter().zip(&results).filter(|(_, result)| is_written(result)) {
-            self.observed(org, Record::User, &user.traits, &user.context);
+        for (user, result) in users.iter().zip(&results).filter(|(_, result)| is_written(result)) {
+            let row = result.id.as_deref().unwrap_or_default();
+            self.observed(org, Record::User, row, author, &user.traits, &user.context);
         }
         Ok(results)
     }
@@ -322,12 +341,14 @@ impl Product {
         company: &CompanyWrite,
         author: &Author,
     ) -> Result<CompanyWritten, ProductError> {
+        fits(&self.fields(org).await?, Record::Company, &company.traits)?;
         let write = self.company_write(company, author, self.clock.now(), true)?;
         let said = last_said(write.company.as_ref());
         let written = self.put_one(org, write).await?;
-        self.observed(org, Record::Company, &company.traits, &company.context);
         match written {
-            Some(Written { company: Some((company, change)), user, .. }) => {
+            Some(Written { company: Some((record, change)), user, .. }) => {
+                self.observed(org, Record::Company, &record.id.0, author, &company.traits, &company.context);
+                let company = record;
                 Ok(CompanyWritten { company, change, user: user.map(|(user, _)| user.id), said })
             }
             _ => Err(Refusal::new("not_found", "the company is not known").into()),
@@ -347,10 +368,15 @@ impl Product {
         author: &Author,
     ) -> Result<Vec<ItemResult>, ProductError> {
         let at = self.clock.now();
-        let writes = companies.iter().map(|company| self.company_write(company, author, at, !update_only));
+        let fields = self.fields(org).await?;
+        let writes = companies.iter().map(|company| {
+            fits(&fields, Record::Company, &company.traits)?;
+            self.company_write(company, author, at, !update_only)
+        });
         let results = self.put_many(org, writes.collect(), Record::Company).await?;
-        for (company, _) in companies.iter().zip(&results).filter(|(_, result)| is_written(result)) {
-            self.observed(org, Record::Company, &company.traits, &company.context);
+        for (company, result) in companies.iter().zip(&results).filter(|(_, result)| is_written(result)) {
+            let row = result.id.as_deref().unwrap_or_default();
+            self.observed(org, Record::Company, row, author, &company.traits, &company.context);
         }
         Ok(results)
     }
@@ -385,9 +411,11 @@ impl Product {
                 (Record::Company, self.company_write(&company, author, at, true)?)
             }
         };
-        let written = self.put_one(org, write).await?;
-        self.observed(org, record, &Traits::default(), context);
-        Ok(ContextWritten::of(written))
+        let written = ContextWritten::of(self.put_one(org, write).await?);
+        if let Some(row) = &written.id {
+            self.observed(org, record, row, author, &Traits::default(), context);
+        }
+        Ok(written)
     }
 
     /// Clears context entries, but for those of a higher rank and those that the server writes. A record that is not
@@ -421,7 +449,12 @@ impl Product {
         match whose {
             Whose::User(id) => {
                 checks::id("user_id", id)?;
-                user = Some(UserPart { record: part(id), seen: false, adopt: None, session: None });
+                user = Some(UserPart {
+                    record: part(id),
+                    sighting: Sighting::Elsewhere,
+                    adopt: None,
+                    session: None,
+                });
             }
             Whose::Company(id) => {
                 checks::id("company_id", id)?;
@@ -461,7 +494,34 @@ impl Product {
     }
 
     /// What was written is noted as seen, for the list of attributes.
-    fn observed(&self, _org: &OrgId, _record: Record, _traits: &Traits, _context: &Map<String, Value>) {}
+    fn observed(
+        &self,
+        org: &OrgId,
+        record: Record,
+        row: &str,
+        author: &Author,
+        traits: &Traits,
+        context: &Map<String, Value>,
+    ) {
+        let Some(attributes) = &self.attributes else { return };
+        let seen = Seen { row, rank: author.rank, traits: &traits.values, context };
+        attributes.observe(org, scope_of(record), &seen);
+        if !traits.amounts.is_empty() {
+            let amounts = traits.amounts.iter();
+            let amounts =
+                amounts.filter_map(|(key, text)| Some((key.clone(), serde_json::from_str(text).ok()?)));
+            let (amounts, none) = (amounts.collect(), Map::new());
+            attributes.observe(org, scope_of(record), &Seen { traits: &amounts, context: &none, ..seen });
+        }
+    }
+
+    /// The fields that the organisation defines.
+    async fn fields(&self, org: &OrgId) -> Result<Arc<Vec<CustomField>>, ProductError> {
+        match &self.attributes {
+            Some(attributes) => Ok(attributes.fields(org).await?),
+            None => Ok(Arc::default()),
+        }
+    }
 
     async fn put_one(&self, org: &OrgId, write: ProductWrite) -> Result<Option<Written>, ProductError> {
         match self.gather.put(org, write).await? {
@@ -512,6 +572,7 @@ impl Product {
         if let Some(session) = &user.session_id {
             checks::id("session_id", session)?;
         }
+        let proven = if author.is_trusted() { Rank::Server } else { Rank::Claimed };
         let mut layers = Vec::new();
         let mut claims = author.claims.clone();
         let claimed_company = claims.remove("company_id");
@@ -558,9 +619,12 @@ impl Product {
                     create,
                     ..RecordPart::named(Lookup::External(user.user_id.clone()))
                 },
-                seen: presence == Presence::Here,
+                sighting: match presence {
+                    Presence::Here => Sighting::Identified,
+                    Presence::Elsewhere { .. } => Sighting::Elsewhere,
+                },
                 adopt,
-                session: user.session_id.clone(),
+                session: user.session_id.clone().map(|session| (session, proven)),
             }),
             company,
             link,
@@ -588,7 +652,7 @@ impl Product {
             let sure = said == Some(company.company_id.as_str());
             link = Some(if sure { Rank::Server } else { author.rank });
             let record = RecordPart::named(Lookup::External(id.clone()));
-            user = Some(UserPart { record, seen: false, adopt: None, session: None });
+            user = Some(UserPart { record, sighting: Sighting::Elsewhere, adopt: None, session: None });
         }
         let layers = vec![Layer { rank: author.rank, patch }];
         let lookup = Lookup::External(company.company_id.clone());
@@ -628,6 +692,23 @@ impl ContextWritten {
         let changed = change.is_some_and(|change| change != Change::Unchanged);
         Self { id, changed, cleared: written.cleared }
     }
+}
+
+fn scope_of(record: Record) -> AttributeScope {
+    match record {
+        Record::User => AttributeScope::User,
+        Record::Company => AttributeScope::Company,
+    }
+}
+
+/// Refuses values that do not fit a field whose definition is strict; each is named.
+fn fits(fields: &[CustomField], record: Record, traits: &Traits) -> Result<(), Refusal> {
+    let misfits = misfits(fields, scope_of(record), &traits.values);
+    let strict = misfits.into_iter().filter(|misfit| misfit.strict);
+    let faults: Vec<FieldFault> = strict
+        .map(|misfit| FieldFault { field: format!("traits.{}", misfit.key), message: misfit.why })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Refusal::fields("invalid_field", faults)) }
 }
 
 fn is_written(result: &ItemResult) -> bool {

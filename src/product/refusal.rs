@@ -1,14 +1,15 @@
 //! Why a write is refused: the caller's mistake, said so that it can be mended.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::store::StoreError;
 use crate::store::product::Refused;
 
 /// A mistake in what was sent. Nothing of the record was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Refusal {
-    /// Stable name: `reserved_keys`, `invalid_field`, `too_large`, `missing_field`, `invalid_record`.
+    /// Stable name: `reserved_keys`, `invalid_field`, `payload_too_large`, `missing_field`, `invalid_record`.
     pub code: &'static str,
     /// What is wrong, and what to send instead.
     #[serde(rename = "error")]
@@ -22,7 +23,7 @@ pub struct Refusal {
 }
 
 /// A wrong member of what was sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldFault {
     /// Its path: `traits.mrr`, `context.integrations.type`.
     pub field: String,
@@ -47,7 +48,7 @@ impl Refusal {
 
     /// A member is larger than it may be.
     pub(crate) fn too_large(what: &str, measured: usize, most: usize, unit: &str) -> Self {
-        Self::new("too_large", format!("{what}: {measured} {unit}, at most {most} are accepted"))
+        Self::new("payload_too_large", format!("{what}: {measured} {unit}, at most {most} are accepted"))
     }
 
     /// Wrong members; the text says all of them.
@@ -61,7 +62,7 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let code = match refused {
             Refused::Invalid(_) => "invalid_record",
-            Refused::TooLarge { .. } => "too_large",
+            Refused::TooLarge { .. } => "payload_too_large",
         };
         Self::new(code, refused.to_string())
     }

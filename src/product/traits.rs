@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -45,6 +46,23 @@ impl Traits {
         } else {
             self.values.insert(key, value);
         }
+    }
+}
+
+impl JsonSchema for Traits {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Traits".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let number = json_schema!({ "type": ["number", "null"] });
+        json_schema!({
+            "type": ["object", "null"],
+            "description": "Traits by key. Recognised keys have types of their own, every other key is kept as it is; \
+                `null` removes. `mrr` and `arr` are major units of the reporting currency.",
+            "properties": { "mrr": number, "arr": number },
+            "additionalProperties": true,
+        })
     }
 }
 

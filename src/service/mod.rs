@@ -21,11 +21,14 @@ use serde_json::{Map, Value};
 pub use deliveries::Deliveries;
 pub use failure::{Failure, FailureKind};
 
+use crate::attributes::Attributes;
+use crate::domain::attributes::AttributeName;
 use crate::domain::connections::KeyClass;
 use crate::domain::watch::Audit;
 use crate::domain::{CompanyId, ConnectionId, JobId, KeyId, OrgId};
 use crate::product::{ImportStep, Product};
 use crate::store::Store;
+use crate::store::attributes::AttributeChange;
 use crate::sync::providers::Providers;
 
 /// Something to be done. Serialised only between two processes of one machine, over loopback, because of the
@@ -135,6 +138,15 @@ pub enum Request {
         /// What amounts are in, ISO 4217.
         currency: Option<String>,
     },
+    /// Says what an attribute means, and whether the prompt shows it; it need not have been seen.
+    DescribeAttribute {
+        /// Which.
+        name: AttributeName,
+        /// What it means; empty for nothing.
+        description: String,
+        /// Whether the prompt shows it; nothing leaves that as it is.
+        in_prompt: Option<bool>,
+    },
     /// Puts dead letters back.
     RetryJobs {
         /// Which; nothing for all.
@@ -185,6 +197,8 @@ pub struct Services {
     pub audit: Option<AuditPlan>,
     /// How the world reaches this installation, without a trailing slash, where that is set.
     pub public_url: Option<String>,
+    /// Discovered attributes.
+    pub attributes: Arc<Attributes>,
 }
 
 /// A schedule that every new connection gets.
@@ -243,6 +257,17 @@ impl Services {
                 let state = self.product(currency.as_deref()).import(org, *step).await?;
                 Ok(serde_json::json!(state))
             }
+            Request::DescribeAttribute { name, description, in_prompt } => {
+                let id = self.store.put_attribute(org, &name, self.clock.now()).await?;
+                let description = Some(description).filter(|text| !text.trim().is_empty());
+                let change = AttributeChange {
+                    description: Some(description),
+                    in_prompt: in_prompt.map(Some),
+                    hidden: None,
+                };
+                self.store.change_attribute(org, &id, &change, None).await?;
+                Ok(serde_json::json!({ "attribute": id }))
+            }
             Request::RetryJobs { jobs } => {
                 let retried =
                     self.store.retry_dead_jobs(Some(org), jobs.as_deref(), self.clock.now()).await?;
@@ -253,7 +278,7 @@ impl Services {
 
     /// What writes users and companies; amounts are in that currency.
     pub fn product(&self, currency: Option<&str>) -> Product {
-        Product::new(self.store.clone(), self.clock.clone(), currency)
+        Product::new(self.store.clone(), self.clock.clone(), currency).noting(self.attributes.clone())
     }
 
     /// The connection of that id or name, or an error that names those there are.

@@ -50,6 +50,7 @@ macro_rules! statements {
     };
 }
 
+pub mod attributes;
 pub mod conversations;
 mod convert;
 pub mod derivations;
@@ -78,6 +79,7 @@ use connector_sdk::Clock;
 
 use crate::domain::OrgId;
 
+pub use attributes::AttributeStore;
 pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
@@ -111,6 +113,7 @@ pub trait Store:
     + ProductStore
     + ImportStore
     + WatchStore
+    + AttributeStore
     + ConversationStore
     + Send
     + Sync

@@ -1,14 +1,15 @@
 //! What a product writes about its users and companies: many records in one unit, each whole or not at all.
 
 use async_trait::async_trait;
-use connector_sdk::Timestamp;
+use connector_sdk::{RecordKey, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Result;
 use super::identity::Lookup;
 use crate::domain::companies::{Company, TraitPatch};
 use crate::domain::users::EndUser;
-use crate::domain::{OrgId, Rank};
+use crate::domain::{ConnectionId, OrgId, Rank};
 
 /// A user's custom fields and context, in bytes of JSON, at most: what many calls may add up to.
 pub const MOST_USER_BYTES: usize = 100_000;
@@ -55,13 +56,24 @@ impl RecordPart {
 pub struct UserPart {
     /// Traits and context.
     pub record: RecordPart,
-    /// Whether the user is there now: moves `last_seen`.
-    pub seen: bool,
+    /// Whether the user is there now.
+    pub sighting: Sighting,
     /// Where nobody has the external id: the lead (a user without external id) with this address, in its normal
     /// form, becomes this user.
     pub adopt: Option<String>,
-    /// What was said in this session before belongs to the user.
-    pub session: Option<String>,
+    /// What nobody owns of this session becomes the user's; and whose word that is.
+    pub session: Option<(String, Rank)>,
+}
+
+/// Whether a user is there while something is said about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// No.
+    Elsewhere,
+    /// Yes: moves `last_seen`.
+    Seen,
+    /// Yes, and it is an identify: counted for its day as well.
+    Identified,
 }
 
 /// Values of one rank.
@@ -83,7 +95,7 @@ pub enum Clear {
 }
 
 /// What became of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// It was not known.
@@ -148,7 +160,7 @@ impl std::fmt::Display for Refused {
 }
 
 /// How much was deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Erased {
     /// Records of providers.
     pub records: u64,
@@ -167,11 +179,20 @@ pub trait ProductStore {
     /// neighbours alone; those of one record happen in order. Answers in their order.
     async fn put_product(&self, org: &OrgId, writes: Vec<ProductWrite>) -> Result<Vec<Outcome>>;
 
-    /// A user by e-mail address, in any case: of several the one that was made first.
+    /// A user by e-mail address, in any case: one whom others know by it, else one who claims it; of several the
+    /// one that was made first.
     async fn find_user_by_email(&self, org: &OrgId, email: &str) -> Result<Option<EndUser>>;
 
     /// An organisation's name; `Ok(None)`: there is no such organisation.
     async fn find_org_name(&self, org: &OrgId) -> Result<Option<String>>;
+
+    /// Those of these keys of records whose records went with a deleted user or company.
+    async fn list_erased(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        keys: &[RecordKey],
+    ) -> Result<Vec<RecordKey>>;
 
     /// Deletes a user and everything that hangs on it. `Ok(None)`: there is none.
     async fn erase_user(&self, org: &OrgId, lookup: &Lookup, at: Timestamp) -> Result<Option<Erased>>;

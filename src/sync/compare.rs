@@ -1,6 +1,6 @@
 //! The mirror beside the provider: what differs, and where. Writes nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -172,8 +172,11 @@ impl<'a> Comparer<'a> {
         }
         let keys: Vec<RecordKey> = prepared.records.iter().map(|r| r.key.clone()).collect();
         let stored = self.stored(&keys).await?;
+        let erased = self.erased(&prepared.records).await?;
         for record in prepared.records {
             let difference = match stored.get(&record.key).filter(|old| old.deleted_at.is_none()) {
+                // It went with a deleted company or user, and is meant to be missing.
+                None if names(&record).any(|key| erased.contains(key)) => None,
                 None => Some((Drift::Missing, Vec::new())),
                 Some(old) if canonical_hash(&old.payload).is_ok_and(|hash| hash == record.hash) => None,
                 Some(old) => Some((Drift::Different, pointers(&old.payload, &record.payload))),
@@ -190,6 +193,13 @@ impl<'a> Comparer<'a> {
         Ok(out)
     }
 
+    /// Which of the keys that records bear or refer to went with a deleted company or user.
+    async fn erased(&self, records: &[MirrorWrite]) -> Result<HashSet<RecordKey>, SyncError> {
+        let keys: Vec<RecordKey> = records.iter().flat_map(names).cloned().collect();
+        let erased = self.store.list_erased(&self.connection.org_id, &self.connection.id, &keys).await?;
+        Ok(erased.into_iter().collect())
+    }
+
     async fn stored(&self, keys: &[RecordKey]) -> Result<HashMap<RecordKey, StoredRecord>, SyncError> {
         if keys.is_empty() {
             return Ok(HashMap::new());
@@ -197,6 +207,11 @@ impl<'a> Comparer<'a> {
         let rows = self.store.load_records(&self.connection.org_id, &self.connection.id, keys).await?;
         Ok(rows.into_iter().map(|row| (row.key.clone(), row)).collect())
     }
+}
+
+/// A record's own key, its party's, and those that it refers to.
+fn names(record: &MirrorWrite) -> impl Iterator<Item = &RecordKey> {
+    std::iter::once(&record.key).chain(&record.party).chain(&record.refs)
 }
 
 /// Where two JSON texts differ: pointers (RFC 6901) of the deepest members, the first [`POINTERS`] of them.

@@ -20,6 +20,7 @@ mod localstripe;
 mod mcp;
 mod prompt;
 mod render_cases;
+mod schemathesis;
 mod sdk;
 mod store;
 mod stripe_cli;

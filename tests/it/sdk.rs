@@ -1,5 +1,6 @@
 //! The SDK API and what is around it, over the real router, on both engines.
 
+mod attributes;
 mod companies;
 mod context;
 mod deletion;

@@ -343,6 +343,9 @@ fn response(answer: &Answer, schemas: &mut Schemas) -> Value {
         };
         described["content"] = content(payload, schema);
     }
+    if let Some(media) = answer.text {
+        described["content"][media] = json!({"schema": {"type": "string"}});
+    }
     described
 }
 

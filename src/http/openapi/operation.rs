@@ -108,6 +108,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) about: &'static str,
     pub(super) payload: Option<Payload>,
+    /// A medium that the same answer comes in as text when it is asked for.
+    pub(super) text: Option<&'static str>,
     pub(super) headers: Vec<(&'static str, &'static str)>,
 }
 
@@ -127,6 +129,7 @@ pub struct Operation {
     pub(super) body: Option<Payload>,
     pub(super) answers: Vec<Answer>,
     pub(super) codes: Vec<&'static str>,
+    pub(super) idempotent: bool,
 }
 
 impl Operation {
@@ -146,6 +149,7 @@ impl Operation {
             body: None,
             answers: Vec::new(),
             codes: Vec::new(),
+            idempotent: false,
         }
     }
 
@@ -226,22 +230,50 @@ impl Operation {
     pub fn answer<T: JsonSchema>(mut self, status: u16, about: &'static str, example: Value) -> Self {
         let schema = Some(SchemaGenerator::subschema_for::<T> as SchemaOf);
         let payload = Some(Payload { media: "application/json", schema, example: Some(example) });
-        self.answers.push(Answer { status, about, payload, headers: Vec::new() });
+        self.answers.push(Answer { status, about, payload, text: None, headers: Vec::new() });
         self
+    }
+
+    /// The last answer that was named comes in this medium as well, as text.
+    #[must_use]
+    pub fn also_text(mut self, media: &'static str) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.text = Some(media);
+        }
+        self
+    }
+
+    /// A `POST` that takes `Idempotency-Key`: sent again with the same key, it is answered as the first time and not done
+    /// again. For what is not the same when it is done twice; not for streams.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self.parameter::<String>(
+            In::Header,
+            "Idempotency-Key",
+            "1 to 255 visible ASCII characters, made up by the caller for this request. Sent again within 24 hours with the same \
+             body, the request is not done again: the first answer comes, with `Idempotent-Replayed: true`.",
+        )
+        .codes(&["bad_idempotency_key", "idempotency_in_flight", "idempotency_mismatch"])
+    }
+
+    /// Whether it takes `Idempotency-Key`.
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
     /// An answer of another kind (`text/csv`, `text/event-stream`), as text.
     #[must_use]
     pub fn answer_text(mut self, status: u16, media: &'static str, about: &'static str) -> Self {
         let payload = Some(Payload { media, schema: None, example: None });
-        self.answers.push(Answer { status, about, payload, headers: Vec::new() });
+        self.answers.push(Answer { status, about, payload, text: None, headers: Vec::new() });
         self
     }
 
     /// An answer without a body (204, 304).
     #[must_use]
     pub fn answer_empty(mut self, status: u16, about: &'static str) -> Self {
-        self.answers.push(Answer { status, about, payload: None, headers: Vec::new() });
+        self.answers.push(Answer { status, about, payload: None, text: None, headers: Vec::new() });
         self
     }
 

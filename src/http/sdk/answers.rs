@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use connector_sdk::Timestamp;
+use http::StatusCode;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -41,23 +43,32 @@ fn code(currency: Option<&str>) -> Option<String> {
     currency.map(str::to_ascii_uppercase)
 }
 
-/// A user. Members that have no value are left out.
-#[derive(Serialize)]
+/// A user. Members that have no value are left out; a publishable key is told what it sent, ids and times alone.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "User")]
 pub(super) struct UserAnswer {
+    /// Always true.
     success: bool,
+    /// What became of the record.
     status: Change,
+    /// Our id.
     id: String,
+    /// The caller's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     external_id: Option<String>,
+    /// The caller's id of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
+    /// The caller's id of the company.
     #[serde(skip_serializing_if = "Option::is_none")]
     company_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
+    /// When it signed up for the product.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     signed_up_at: Option<Instant>,
     #[serde(skip_serializing_if = "Option::is_none")]
     renewal_status: Option<String>,
@@ -69,19 +80,34 @@ pub(super) struct UserAnswer {
     payment_terms: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on_contract: Option<bool>,
+    /// Monthly recurring revenue, major units of `mrr_currency`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<f64>")]
     mrr: Option<Box<RawValue>>,
+    /// Annual recurring revenue, major units of `mrr_currency`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<f64>")]
     arr: Option<Box<RawValue>>,
+    /// ISO 4217.
     #[serde(skip_serializing_if = "Option::is_none")]
     mrr_currency: Option<String>,
+    /// Traits that have no member of their own.
     custom_fields: Map<String, Value>,
+    /// Context entries by key.
     context: BTreeMap<String, ContextEntry>,
+    /// When the user was first seen.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     first_seen: Option<Instant>,
+    /// When the user was last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     last_seen: Option<Instant>,
+    /// When the record was made.
+    #[schemars(with = "String")]
     created_at: Instant,
+    /// When something about it last changed.
+    #[schemars(with = "String")]
     updated_at: Instant,
 }
 
@@ -129,16 +155,23 @@ impl UserAnswer {
     }
 }
 
-/// A company. Members that have no value are left out.
-#[derive(Serialize)]
+/// A company. Members that have no value are left out; a publishable key is told what it sent, ids and times alone.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Company")]
 pub(super) struct CompanyAnswer {
+    /// Always true.
     success: bool,
+    /// What became of the record.
     status: Change,
+    /// Our id.
     id: String,
+    /// The caller's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     external_id: Option<String>,
+    /// The caller's id of the company.
     #[serde(skip_serializing_if = "Option::is_none")]
     company_id: Option<String>,
+    /// The caller's id of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,7 +184,9 @@ pub(super) struct CompanyAnswer {
     plan: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     employee_count: Option<i64>,
+    /// When it signed up for the product.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     signed_up_at: Option<Instant>,
     #[serde(skip_serializing_if = "Option::is_none")]
     renewal_status: Option<String>,
@@ -165,21 +200,34 @@ pub(super) struct CompanyAnswer {
     payment_terms: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on_contract: Option<bool>,
+    /// Monthly recurring revenue, major units of `mrr_currency`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<f64>")]
     mrr: Option<Box<RawValue>>,
+    /// Annual recurring revenue, major units of `mrr_currency`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<f64>")]
     arr: Option<Box<RawValue>>,
+    /// ISO 4217.
     #[serde(skip_serializing_if = "Option::is_none")]
     mrr_currency: Option<String>,
+    /// How many users are linked.
     #[serde(skip_serializing_if = "Option::is_none")]
     team_size: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     health_score: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     last_contacted_at: Option<Instant>,
+    /// Traits that have no member of their own.
     custom_fields: Map<String, Value>,
+    /// Context entries by key.
     context: BTreeMap<String, ContextEntry>,
+    /// When the record was made.
+    #[schemars(with = "String")]
     created_at: Instant,
+    /// When something about it last changed.
+    #[schemars(with = "String")]
     updated_at: Instant,
 }
 
@@ -241,11 +289,15 @@ impl CompanyAnswer {
 
 /// A refusal as an answer: every wrong member is named.
 pub(super) fn refused(refusal: Refusal) -> ApiError {
+    let message = refusal.message;
     let error = match refusal.code {
-        "too_large" => ApiError::new(http::StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content too large")
-            .detail(refusal.message),
-        "not_found" => ApiError::not_found(refusal.message),
-        code => ApiError::bad_request(code, refusal.message),
+        "payload_too_large" => too_large(message),
+        "not_found" => ApiError::not_found(message),
+        "reserved_keys" => ApiError::bad_request("reserved_keys", message),
+        "missing_field" => ApiError::bad_request("missing_field", message),
+        "invalid_field" => ApiError::bad_request("invalid_field", message),
+        "invalid_body" => ApiError::bad_request("invalid_body", message),
+        _ => ApiError::bad_request("invalid_record", message),
     };
     let error = match refusal.fields.is_empty() {
         true => error,
@@ -255,6 +307,11 @@ pub(super) fn refused(refusal: Refusal) -> ApiError {
         true => error,
         false => error.with("reserved_keys", json!(refusal.reserved_keys)).with("docs_url", DOCS),
     }
+}
+
+/// More than one call may bring.
+pub(super) fn too_large(message: String) -> ApiError {
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "Content too large").detail(message)
 }
 
 /// An error of the service as an answer.

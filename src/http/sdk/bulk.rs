@@ -1,13 +1,13 @@
 //! Many records in one call: read one after the other, so that a wrong one spoils nothing but itself.
 
-use std::collections::BTreeMap;
-
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::answers::too_large;
 use crate::http::ApiError;
-use crate::product::{ItemResult, MOST_RECORDS, Refusal, Status};
+use crate::product::{FieldFault, ItemResult, MOST_RECORDS, Refusal, Status};
 
 /// Records that are held as values at once, and written in one unit.
 pub(super) const TOGETHER: usize = 250;
@@ -17,9 +17,7 @@ pub(super) fn check_count(member: &str, count: usize) -> Result<(), ApiError> {
     if count <= MOST_RECORDS {
         return Ok(());
     }
-    Err(ApiError::new(http::StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content too large")
-        .detail(format!("{member}: {count} records, at most {MOST_RECORDS} are accepted"))
-        .hint("Send them in several calls."))
+    Err(too_large(format!("{member}: {count} records, at most {MOST_RECORDS} are accepted in one call")))
 }
 
 /// One record, or why it cannot be read.
@@ -36,33 +34,56 @@ pub(super) fn parse<T: DeserializeOwned>(raw: &RawValue) -> Result<T, Refusal> {
 }
 
 /// The answer to a call with many records.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
+#[schemars(rename = "BulkResult")]
 pub(super) struct BulkAnswer {
+    /// Always true: the call was carried out. What became of each record is in `results`.
     success: bool,
+    /// Records in the call.
     total: usize,
+    /// Records that were not known.
     created: usize,
+    /// Records of which something changed.
     updated: usize,
+    /// Records that were like that already.
     unchanged: usize,
+    /// Records that are not known, with `update_only`.
     skipped: usize,
+    /// Records that were refused.
     rejected: usize,
+    /// What became of each, in the order of the call.
     results: Vec<Item>,
 }
 
 /// What became of one record.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BulkItem")]
 struct Item {
     /// Its place in the call, from 0.
     index: usize,
+    /// What became of it.
     status: Status,
-    /// `user_id` or `company_id`, as it was sent.
-    #[serde(flatten)]
-    named: BTreeMap<&'static str, String>,
+    /// The caller's id of the user, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+    /// The caller's id of the company, as it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    company_id: Option<String>,
+    /// Our id.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
+    /// Why it was skipped or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    #[serde(flatten)]
-    refusal: Option<Refusal>,
+    /// The stable name of a refusal, as in `code` of a whole answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// Every reserved key that was sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reserved_keys: Vec<String>,
+    /// Every wrong member, with what to send instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldFault>,
 }
 
 impl BulkAnswer {
@@ -70,8 +91,8 @@ impl BulkAnswer {
         Self { success: true, ..Self::default() }
     }
 
-    /// Adds the next record's result. `name`: its id as it was sent, where one was.
-    pub(super) fn add(&mut self, member: &'static str, name: Option<String>, result: ItemResult) {
+    /// Adds the next record's result.
+    pub(super) fn add(&mut self, named: Named, result: ItemResult) {
         let count = match result.status {
             Status::Created => &mut self.created,
             Status::Updated => &mut self.updated,
@@ -80,19 +101,35 @@ impl BulkAnswer {
             Status::Rejected => &mut self.rejected,
         };
         *count += 1;
-        let reason = match (&result.refusal, result.status) {
-            (Some(refusal), _) => Some(refusal.message.clone()),
-            (None, Status::Skipped) => Some("not known, and update_only is set".to_owned()),
-            (None, _) => None,
+        let (user_id, company_id) = match named {
+            Named::User(id) => (id, None),
+            Named::Company(id) => (None, id),
         };
-        self.results.push(Item {
+        let skipped = || "not known, and update_only is set".to_owned();
+        let mut item = Item {
             index: self.total,
             status: result.status,
-            named: name.map(|name| (member, name)).into_iter().collect(),
+            user_id,
+            company_id,
             id: result.id,
-            reason,
-            refusal: result.refusal,
-        });
+            reason: (result.status == Status::Skipped).then(skipped),
+            code: None,
+            reserved_keys: Vec::new(),
+            errors: Vec::new(),
+        };
+        if let Some(refusal) = result.refusal {
+            item.reason = Some(refusal.message);
+            item.code = Some(refusal.code);
+            item.reserved_keys = refusal.reserved_keys;
+            item.errors = refusal.fields;
+        }
+        self.results.push(item);
         self.total += 1;
     }
+}
+
+/// How a record was named, where it was.
+pub(super) enum Named {
+    User(Option<String>),
+    Company(Option<String>),
 }

@@ -155,10 +155,11 @@ pub async fn handle(
         company: body.company,
         ..Request::default()
     };
+    let prompt = sdk.prompt_of(caller.org()).await?;
     let began = Instant::now();
-    let options = MergeOptions { reporting_currency: sdk.prompt.reporting_currency.clone() };
-    let merged = merge(user.as_ref(), company.as_ref(), &request, &sdk.prompt.attributes, &options);
-    let budget_tokens = body.budget_tokens.or(sdk.prompt.budget_tokens);
+    let options = MergeOptions { reporting_currency: prompt.reporting_currency.clone() };
+    let merged = merge(user.as_ref(), company.as_ref(), &request, &prompt.attributes, &options);
+    let budget_tokens = body.budget_tokens.or(prompt.budget_tokens);
     let rendered = render(&merged, &RenderOptions { budget_tokens, ..RenderOptions::default() });
     metrics::histogram!(metric::RENDER_SECONDS).record(began.elapsed().as_secs_f64());
     let answer = Answer {

@@ -15,13 +15,14 @@ mod users;
 
 use std::sync::Arc;
 
-use axum::routing::{delete, get, post};
-
-use crate::context::AttributeInfo;
+use crate::attributes::Attributes;
+use crate::domain::OrgId;
+use crate::http::ApiError;
 use crate::http::openapi::Routes;
 use crate::product::{Author, Product};
 use crate::store::Store;
 
+pub use crate::context::PromptSettings;
 pub use caller::{Caller, Voice};
 
 /// What the routes need.
@@ -33,39 +34,36 @@ pub struct Sdk {
     pub keys: Arc<auth::Keys>,
     /// Writes users and companies.
     pub product: Product,
-    /// How the prompt is printed.
+    /// How the prompt is printed where an organisation says nothing ([`Self::prompt_of`]).
     pub prompt: Arc<PromptSettings>,
+    /// What is seen, and what organisations say about it.
+    pub attributes: Arc<Attributes>,
 }
 
-/// How the prompt is printed, unless a request says otherwise.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PromptSettings {
-    /// Descriptions, and what is kept out of the prompt.
-    pub attributes: Vec<AttributeInfo>,
-    /// Tokens that the text may take; `None` for no limit.
-    pub budget_tokens: Option<usize>,
-    /// ISO 4217 code for plain numbers in `mrr` and `arr`.
-    pub reporting_currency: Option<String>,
+impl Sdk {
+    /// How an organisation's prompts are printed: what it says itself over what the settings file says.
+    ///
+    /// # Errors
+    ///
+    /// 503 when the store does not answer.
+    pub async fn prompt_of(&self, org: &OrgId) -> Result<Arc<PromptSettings>, ApiError> {
+        let prompt = self.attributes.prompt(org, &self.prompt).await;
+        prompt.map_err(|e| ApiError::unavailable(auth::RETRY_SECONDS, &e))
+    }
 }
 
 /// In whose voice a body's values are written.
 fn author(voice: Voice) -> Author {
-    Author { rank: voice.rank, claims: voice.claims, ..Author::server() }
+    Author { rank: voice.rank, claims: voice.claims, verified: voice.verified, ..Author::server() }
 }
 
 /// The routes.
 pub fn routes() -> Routes<Sdk> {
     Routes::new()
         .add(chat_context::operation(), chat_context::handle)
-        .plain("/api/sdk/users/identify", post(users::identify), "TODO")
-        .plain("/api/sdk/users/update", post(users::update), "TODO")
-        .plain("/api/sdk/users/delete", post(deletion::named_user), "TODO")
-        .plain("/api/sdk/users/{user_id}", delete(deletion::user), "TODO")
-        .plain("/api/sdk/companies/identify", post(companies::identify), "TODO")
-        .plain("/api/sdk/companies/update", post(companies::update), "TODO")
-        .plain("/api/sdk/companies/delete", post(deletion::named_company), "TODO")
-        .plain("/api/sdk/companies/{company_id}", delete(deletion::company), "TODO")
-        .plain("/api/sdk/context/set", post(context::set), "TODO")
-        .plain("/api/sdk/context/clear", post(context::clear), "TODO")
-        .plain("/api/sdk/config", get(config::show), "TODO")
+        .merge(users::routes())
+        .merge(companies::routes())
+        .merge(context::routes())
+        .merge(deletion::routes())
+        .add(config::operation(), config::show)
 }

@@ -7,6 +7,7 @@ mod jobs;
 use super::{Engine, Lane, NAME, Result, Scope, units};
 use crate::store::{JobsSignal, Store};
 
+mod attributes;
 mod conversations;
 mod derivations;
 mod imports;

@@ -1,11 +1,11 @@
 //! [`ProductStore`] on the engine.
 
 use async_trait::async_trait;
-use connector_sdk::Timestamp;
+use connector_sdk::{RecordKey, Timestamp};
 
 use super::{Engine, Lane, Result, Scope, units};
-use crate::domain::OrgId;
 use crate::domain::users::EndUser;
+use crate::domain::{ConnectionId, OrgId};
 use crate::store::identity::Lookup;
 use crate::store::product::{Erased, Outcome, ProductStore, ProductWrite};
 
@@ -23,7 +23,7 @@ impl ProductStore for Engine {
 
     async fn find_user_by_email(&self, org: &OrgId, email: &str) -> Result<Option<EndUser>> {
         unit!(self.read(Scope::Org(org.clone())), [org = org.clone(), email = email.to_owned()], |c| {
-            units::product::find_user_by_email(c, org, email)
+            units::authors::find_by_email(c, org, email)
         })
     }
 
@@ -31,6 +31,19 @@ impl ProductStore for Engine {
         unit!(self.read(Scope::Org(org.clone())), [org = org.clone()], |c| {
             units::product::find_org_name(c, org)
         })
+    }
+
+    async fn list_erased(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        keys: &[RecordKey],
+    ) -> Result<Vec<RecordKey>> {
+        unit!(
+            self.read(Scope::Org(org.clone())),
+            [org = org.clone(), connection = connection.clone(), keys = keys.to_vec()],
+            |c| units::erase::list_erased(c, org, connection, keys)
+        )
     }
 
     async fn erase_user(&self, org: &OrgId, lookup: &Lookup, at: Timestamp) -> Result<Option<Erased>> {

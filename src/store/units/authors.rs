@@ -2,18 +2,17 @@
 
 use connector_sdk::Timestamp;
 
-use super::{Conn, identity, new_id_at, rows};
+use super::{Conn, identity, keys, new_id_at, rows};
 use crate::domain::companies::{FieldSource, TraitPatch};
 use crate::domain::users::{EndUser, UserFields};
 use crate::domain::{CompanyId, OrgId, Rank, UserId};
 use crate::store::conversations::{Author, Refusal};
-use crate::store::convert::clean;
 use crate::store::identity::{Lookup, WriteSource};
 use crate::store::{Result, StoreError};
 
 statements! {
     // What a browser merely claimed comes after what others know.
-    FIND_BY_EMAIL = "SELECT id FROM end_users WHERE org_id = $1 AND lower(email) = lower($2) AND email IS NOT NULL
+    FIND_BY_EMAIL = "SELECT id FROM end_users WHERE org_id = $1 AND email_key = $2
         ORDER BY CASE WHEN matchable_email IS NULL THEN 1 ELSE 0 END, id LIMIT 1";
 }
 
@@ -68,8 +67,9 @@ pub(crate) async fn resolve(c: &mut Conn, org: &OrgId, author: &Author, seen: bo
 
 /// The user with that address: one whom others know by it, else one who claims it.
 pub(crate) async fn find_by_email(c: &mut Conn, org: &OrgId, email: &str) -> Result<Option<EndUser>> {
+    let Some((_, email)) = keys::key("email", email) else { return Ok(None) };
     let found: Option<String> =
-        sqlx::query_scalar(FIND_BY_EMAIL).bind(&org.0).bind(clean(email)).fetch_optional(&mut *c).await?;
+        sqlx::query_scalar(FIND_BY_EMAIL).bind(&org.0).bind(email).fetch_optional(&mut *c).await?;
     match found {
         Some(id) => identity::find_user(c, org, &Lookup::Id(id)).await,
         None => Ok(None),

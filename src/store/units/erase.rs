@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector_sdk::Timestamp;
+use connector_sdk::{RecordKey, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
@@ -13,11 +13,11 @@ use super::dirty::{self, Marks};
 use super::links;
 use super::members::{self, mark_settled};
 use super::rows::{self, UserRow};
-use super::{Conn, bulk, identity, keys, sessions};
-use crate::domain::OrgId;
+use super::{Conn, attributes, bulk, identity, keys, user_events};
 use crate::domain::users::EndUser;
+use crate::domain::{ConnectionId, OrgId};
 use crate::store::Result;
-use crate::store::convert::{from_json, json_list, to_json, us};
+use crate::store::convert::{clean, from_json, json_list, key_text, to_json, us};
 use crate::store::identity::Lookup;
 use crate::store::product::Erased;
 
@@ -96,6 +96,22 @@ pub(crate) async fn erased_of(
     Ok(found.iter().filter_map(|digest| digests.get(digest)).map(|key| (*key).to_owned()).collect())
 }
 
+pub(crate) async fn list_erased(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    keys: &[RecordKey],
+) -> Result<Vec<RecordKey>> {
+    if keys.is_empty() || !has_erased(c, org, connection.as_str()).await? {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<String> = keys.iter().map(|key| clean(&key_text(key))).collect();
+    let wanted = texts.iter().map(String::as_str).collect();
+    let found = erased_of(c, org, connection.as_str(), &wanted).await?;
+    let erased = keys.iter().zip(&texts).filter(|(_, text)| found.contains(*text));
+    Ok(erased.map(|(key, _)| key.clone()).collect())
+}
+
 /// Parties by connection.
 type Parties = BTreeMap<String, BTreeSet<String>>;
 
@@ -141,7 +157,8 @@ pub(crate) async fn erase_user(
             .chain(email.as_deref())
             .collect();
     erased.deliveries += erase_naming(c, org, &names, &parties).await?;
-    sessions::erase_user(c, org, &user).await?;
+    user_events::delete_of_user(c, org, &user.id).await?;
+    attributes::forget_samples(c, org, &user.id.0).await?;
     finish(c, org, marks, decides, at).await?;
     Ok(Some(erased))
 }
@@ -179,7 +196,8 @@ pub(crate) async fn erase_company(
     let names: Vec<&str> =
         [Some(company.id.0.as_str()), company.external_id.as_deref()].into_iter().flatten().collect();
     erased.deliveries += erase_naming(c, org, &names, &parties).await?;
-    sessions::erase_company(c, org, &company.id).await?;
+    user_events::delete_of_company(c, org, &company.id).await?;
+    attributes::forget_samples(c, org, &company.id.0).await?;
     decides.extend(keys::of_company(&company));
     links::delete_companies(c, org, std::slice::from_ref(&company.id.0)).await?;
     for companies in marks.values_mut() {
@@ -254,19 +272,31 @@ async fn erase_parties(c: &mut Conn, org: &OrgId, parties: &Parties, at: Timesta
             sqlx::query(DELETE_LINKS).bind(&org.0).bind(connection).bind(&list).execute(&mut *c).await?;
         erased.parties += done.rows_affected();
         forget_sightings(c, org, connection, &all).await?;
-        let digests: Vec<String> = all.iter().map(|key| digest(org, connection, key)).collect();
-        bulk::insert(
-            c,
-            "INSERT INTO erased_keys (org_id, connection_id, key_digest, erased_at)",
-            &digests,
-            "ON CONFLICT (org_id, connection_id, key_digest) DO NOTHING",
-            |row, digest| {
-                row.push_bind(&org.0).push_bind(connection).push_bind(digest).push_bind(us(at));
-            },
-        )
-        .await?;
+        remember(c, org, connection, &all, at).await?;
     }
     Ok(erased)
+}
+
+/// Keeps the digests of keys.
+pub(crate) async fn remember(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    keys: &BTreeSet<String>,
+    at: Timestamp,
+) -> Result<()> {
+    let digests: Vec<String> = keys.iter().map(|key| digest(org, connection, key)).collect();
+    bulk::insert(
+        c,
+        "INSERT INTO erased_keys (org_id, connection_id, key_digest, erased_at)",
+        &digests,
+        "ON CONFLICT (org_id, connection_id, key_digest) DO NOTHING",
+        |row, digest| {
+            row.push_bind(&org.0).push_bind(connection).push_bind(digest).push_bind(us(at));
+        },
+    )
+    .await?;
+    Ok(())
 }
 
 /// Takes keys out of the notes of what reads found unchanged.

@@ -17,7 +17,7 @@ use crate::store::convert::{clean, key_text, us};
 use crate::store::identity::{
     CompanyLink, IdentityCounts, LinkState, Listed, Lookup, StoredView, WriteSource,
 };
-use crate::store::product::{Layer, Outcome, ProductWrite, RecordPart, UserPart, Written};
+use crate::store::product::{Layer, Outcome, ProductWrite, RecordPart, Sighting, UserPart, Written};
 use crate::store::traits;
 use crate::store::{Result, StoreError};
 
@@ -255,7 +255,7 @@ pub(crate) async fn put_user(
     let write = ProductWrite {
         user: Some(UserPart {
             record: said(lookup, patch, source.rank),
-            seen: source.source == SEEN_BY,
+            sighting: if source.source == SEEN_BY { Sighting::Seen } else { Sighting::Elsewhere },
             adopt: None,
             session: None,
         }),

@@ -137,14 +137,15 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     find_parties(c, org, connection, &mut incoming).await?;
     let erased = erased_in(c, org, commit, &incoming).await?;
     if !erased.is_empty() {
-        let before = incoming.len();
-        incoming.retain(|item| !item.keys().any(|key| erased.contains(key)));
-        tracing::info!(
-            %org,
-            connection,
-            records = before - incoming.len(),
-            "passed over records of deleted companies or users"
-        );
+        let (passed, kept): (Vec<_>, Vec<_>) =
+            incoming.into_iter().partition(|item| item.keys().any(|key| erased.contains(key)));
+        incoming = kept;
+        if !passed.is_empty() {
+            tracing::info!(%org, connection, records = passed.len(), "passed over records of what was deleted");
+            // What refers to one of them later is passed over as well.
+            let keys = passed.into_iter().map(|item| item.key).collect();
+            erase::remember(c, org, connection, &keys, commit.at).await?;
+        }
     }
     let tombstones: BTreeSet<String> = commit
         .tombstones

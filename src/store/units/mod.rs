@@ -6,13 +6,16 @@ pub(crate) use super::{Conn, Db, MANY_WRITERS, serialise_links};
 use connector_sdk::{Clock, Timestamp};
 
 pub(crate) mod adopt;
+pub(crate) mod attributes;
 pub(crate) mod authors;
 pub(crate) mod bulk;
 pub(crate) mod changes;
 pub(crate) mod conversations;
+pub(crate) mod custom_fields;
 pub(crate) mod derivations;
 pub(crate) mod dirty;
 pub(crate) mod erase;
+pub(crate) mod idempotency;
 pub(crate) mod identity;
 pub(crate) mod imports;
 pub(crate) mod inbox;
@@ -62,6 +65,9 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         identity::ALL,
         imports::ALL,
         adopt::ALL,
+        attributes::ALL,
+        custom_fields::ALL,
+        idempotency::ALL,
         authors::ALL,
         changes::ALL,
         conversations::ALL,

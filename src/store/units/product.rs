@@ -12,7 +12,7 @@ use super::dirty::{self, Marks};
 use super::links;
 use super::members::{self, mark_settled};
 use super::rows::{self, CompanyRow, UserRow};
-use super::{Conn, keys, new_id_at, sessions};
+use super::{Conn, keys, new_id_at, sessions, user_events};
 use crate::domain::companies::{Company, CompanyFields, FieldSource, TraitPatch};
 use crate::domain::users::{EndUser, UserFields};
 use crate::domain::{CompanyId, ContextEntry, OrgId, Rank, UserId};
@@ -21,7 +21,7 @@ use crate::store::identity::Lookup;
 use crate::store::imports::Foreseen;
 use crate::store::product::{
     Change, Clear, Layer, MOST_COMPANY_BYTES, MOST_USER_BYTES, Outcome, ProductWrite, RecordPart, Refused,
-    UserPart, Written,
+    Sighting, UserPart, Written,
 };
 use crate::store::traits::{self, Changed, RESERVED_CONTEXT, Traits, outranked};
 use crate::store::{Result, StoreError};
@@ -39,7 +39,6 @@ statements! {
         for_update!());
     COMPANY_NAMES = concat!("SELECT id, external_id FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     ORG_NAME = "SELECT name FROM orgs WHERE id = $1";
-    FIND_BY_EMAIL = "SELECT * FROM end_users WHERE org_id = $1 AND email_key = $2 ORDER BY id LIMIT 1";
     // Sightings: nothing that an index or a reader of the record looks at.
     SEEN = concat!("UPDATE end_users SET first_seen = CAST(rows.value ->> 1 AS BIGINT),
             last_seen = CAST(rows.value ->> 2 AS BIGINT)
@@ -92,7 +91,8 @@ struct Wanted {
     user_names: BTreeSet<String>,
     company_ids: BTreeSet<String>,
     company_names: BTreeSet<String>,
-    leads: BTreeSet<String>,
+    /// A user's name, and the address of the lead that may become it.
+    leads: BTreeSet<(String, String)>,
 }
 
 impl Wanted {
@@ -102,9 +102,11 @@ impl Wanted {
             if let Some(user) = &write.user {
                 match &user.record.lookup {
                     Lookup::Id(id) => wanted.user_ids.insert(clean(id)),
-                    Lookup::External(name) => wanted.user_names.insert(clean(name)),
+                    Lookup::External(name) => {
+                        wanted.leads.extend(user.adopt.clone().map(|email| (clean(name), email)));
+                        wanted.user_names.insert(clean(name))
+                    }
                 };
-                wanted.leads.extend(user.adopt.clone());
             }
             match write.company.as_ref().map(|company| &company.lookup) {
                 Some(Lookup::Id(id)) => wanted.company_ids.insert(clean(id)),
@@ -129,17 +131,27 @@ pub(crate) async fn put(c: &mut Conn, org: &OrgId, writes: &[ProductWrite]) -> R
     }
     let mut outcomes = desk.apply(writes)?;
     desk.write(c, org, at).await?;
-    let sessions: Vec<(&str, &UserId)> = writes
+    let sessions: Vec<(&str, Rank, &UserId)> = writes
         .iter()
         .zip(&outcomes)
         .filter_map(|(write, outcome)| {
-            let session = write.user.as_ref()?.session.as_deref()?;
+            let (session, rank) = write.user.as_ref()?.session.as_ref()?;
             let Outcome::Written(written) = outcome else { return None };
-            Some((session, &written.user.as_ref()?.0.id))
+            Some((session.as_str(), *rank, &written.user.as_ref()?.0.id))
         })
         .collect();
-    sessions::link_sessions(c, org, &sessions).await?;
-    desk.name_companies(c, org, &mut outcomes).await?;
+    sessions::link(c, org, &sessions, at).await?;
+    let mut identified: BTreeMap<(&str, i64), i64> = BTreeMap::new();
+    for (write, outcome) in writes.iter().zip(&outcomes) {
+        if let (Some(UserPart { sighting: Sighting::Identified, .. }), Outcome::Written(written)) =
+            (&write.user, outcome)
+            && let Some((user, _)) = &written.user
+        {
+            *identified.entry((user.id.as_str(), user_events::day_of(write.at))).or_default() += 1;
+        }
+    }
+    user_events::note_identifies(c, org, &identified).await?;
+    desk.name_companies(c, org, writes, &mut outcomes).await?;
     Ok(outcomes)
 }
 
@@ -177,7 +189,11 @@ impl Desk {
         for (sql, list) in [(USERS_BY_EXTERNAL, &wanted.user_names), (USERS_BY_ID, &wanted.user_ids)] {
             desk.add_users(users(c, org, sql, list).await?)?;
         }
-        for row in users(c, org, LEADS, &wanted.leads).await? {
+        // Nobody is looked for by an address who is known by the caller's id.
+        let names = |name: &String| desk.user_names.contains_key(name);
+        let leads = wanted.leads.iter().filter(|(name, _)| !names(name)).map(|(_, email)| email.clone());
+        let leads: BTreeSet<String> = leads.collect();
+        for row in users(c, org, LEADS, &leads).await? {
             let user = row.read()?;
             if let Some(email) = rows::email_key(&user) {
                 desk.leads.entry(email).or_default().push(user.id.0.clone());
@@ -379,7 +395,7 @@ impl Desk {
         if changed {
             user.updated_at = write.at;
         }
-        if part.seen {
+        if part.sighting != Sighting::Elsewhere {
             user.first_seen = user.first_seen.or(Some(write.at));
             user.last_seen = user.last_seen.max(Some(write.at));
         }
@@ -519,16 +535,27 @@ impl Desk {
         }
         // In one order everywhere: two transactions that make the same users wait, and do not block each other.
         whole.sort_by(|a, b| a.now.external_id.cmp(&b.now.external_id));
-        let written: Vec<&EndUser> = whole.iter().map(|slot| &slot.now).collect();
-        rows::write_users(c, org, &written).await.map_err(raced)?;
-        let moves: Vec<(Option<&EndUser>, Option<&EndUser>)> =
+        let (kept, rekeyed): (Vec<&&Slot<EndUser>>, Vec<&&Slot<EndUser>>) = whole
+            .iter()
+            .partition(|slot| slot.before.as_ref().is_some_and(|old| rows::found_alike(old, &slot.now)));
+        let kept: Vec<&EndUser> = kept.into_iter().map(|slot| &slot.now).collect();
+        let rekeyed: Vec<&EndUser> = rekeyed.into_iter().map(|slot| &slot.now).collect();
+        rows::write_user_values(c, org, &kept).await?;
+        rows::write_users(c, org, &rekeyed).await.map_err(raced)?;
+        let moves: Vec<members::Move<'_>> =
             whole.iter().map(|slot| (slot.before.as_ref(), Some(&slot.now))).collect();
         decides.extend(members::after(c, org, &moves, marks).await?);
         Ok(())
     }
 
-    /// Says which company users are of, by its external id.
-    async fn name_companies(&self, c: &mut Conn, org: &OrgId, outcomes: &mut [Outcome]) -> Result<()> {
+    /// Says which company the users are of who are identified, by its external id.
+    async fn name_companies(
+        &self,
+        c: &mut Conn,
+        org: &OrgId,
+        writes: &[ProductWrite],
+        outcomes: &mut [Outcome],
+    ) -> Result<()> {
         #[derive(FromRow)]
         struct Name {
             id: String,
@@ -545,8 +572,16 @@ impl Desk {
             .iter()
             .map(|x| (x.slot.now.id.0.clone(), x.slot.now.external_id.clone()))
             .collect();
-        let unknown: BTreeSet<String> =
-            outcomes.iter().filter_map(company_of).filter(|id| !names.contains_key(id)).collect();
+        let identified = |write: &ProductWrite| {
+            write.user.as_ref().is_some_and(|user| user.sighting == Sighting::Identified)
+        };
+        let unknown: BTreeSet<String> = writes
+            .iter()
+            .zip(outcomes.iter())
+            .filter(|(write, _)| identified(write))
+            .filter_map(|(_, outcome)| company_of(outcome))
+            .filter(|id| !names.contains_key(id))
+            .collect();
         if !unknown.is_empty() {
             let rows: Vec<Name> =
                 sqlx::query_as(COMPANY_NAMES).bind(&org.0).bind(json_list(&unknown)).fetch_all(c).await?;
@@ -752,13 +787,6 @@ fn too_large(
         return Ok(None);
     }
     Ok(Some(Refused::TooLarge { record, bytes, most }))
-}
-
-pub(crate) async fn find_user_by_email(c: &mut Conn, org: &OrgId, email: &str) -> Result<Option<EndUser>> {
-    let Some((_, email)) = keys::key("email", email) else { return Ok(None) };
-    let row: Option<UserRow> =
-        sqlx::query_as(FIND_BY_EMAIL).bind(&org.0).bind(email).fetch_optional(c).await?;
-    row.map(UserRow::read).transpose()
 }
 
 pub(crate) async fn find_org_name(c: &mut Conn, org: &OrgId) -> Result<Option<String>> {

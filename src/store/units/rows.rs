@@ -329,8 +329,42 @@ struct UserTexts<'a> {
     provenance: String,
 }
 
+/// What a written user replaces but what users are found by.
+macro_rules! user_values {
+    () => {
+        "name = excluded.name, email = excluded.email, signed_up_at = excluded.signed_up_at, \
+         renewal_status = excluded.renewal_status, renewal_date = excluded.renewal_date, \
+         contract_term = excluded.contract_term, payment_terms = excluded.payment_terms, \
+         on_contract = excluded.on_contract, mrr_minor = excluded.mrr_minor, arr_minor = excluded.arr_minor, \
+         mrr_currency = excluded.mrr_currency, custom_fields = excluded.custom_fields, \
+         context = excluded.context, provenance = excluded.provenance, first_seen = excluded.first_seen, \
+         last_seen = excluded.last_seen, is_test = excluded.is_test, updated_at = excluded.updated_at, \
+         version = end_users.version + 1"
+    };
+}
+
+/// Whether two states of a user are found by the same: no index has to be touched.
+pub(crate) fn found_alike(a: &EndUser, b: &EndUser) -> bool {
+    let keys = |user: &EndUser| (matchable_email(user), email_key(user));
+    a.external_id == b.external_id && a.company_id == b.company_id && keys(a) == keys(b)
+}
+
 /// Makes or replaces users, whole rows.
 pub(crate) async fn write_users(c: &mut Conn, org: &OrgId, users: &[&EndUser]) -> Result<()> {
+    let after = concat!(
+        "ON CONFLICT (id) DO UPDATE SET external_id = excluded.external_id, company_id = excluded.company_id, \
+         matchable_email = excluded.matchable_email, email_key = excluded.email_key, ",
+        user_values!()
+    );
+    write_users_with(c, org, users, after).await
+}
+
+/// As [`write_users`], of users who are there and are found by what they were found by ([`found_alike`]).
+pub(crate) async fn write_user_values(c: &mut Conn, org: &OrgId, users: &[&EndUser]) -> Result<()> {
+    write_users_with(c, org, users, concat!("ON CONFLICT (id) DO UPDATE SET ", user_values!())).await
+}
+
+async fn write_users_with(c: &mut Conn, org: &OrgId, users: &[&EndUser], after: &'static str) -> Result<()> {
     let rows = users
         .iter()
         .map(|user| {
@@ -348,16 +382,7 @@ pub(crate) async fn write_users(c: &mut Conn, org: &OrgId, users: &[&EndUser]) -
          signed_up_at, renewal_status, renewal_date, contract_term, payment_terms, on_contract, mrr_minor, \
          arr_minor, mrr_currency, custom_fields, context, provenance, first_seen, last_seen, is_test, created_at, updated_at)",
         &rows,
-        "ON CONFLICT (id) DO UPDATE SET external_id = excluded.external_id, company_id = excluded.company_id, \
-         name = excluded.name, email = excluded.email, matchable_email = excluded.matchable_email, \
-         email_key = excluded.email_key, \
-         signed_up_at = excluded.signed_up_at, renewal_status = excluded.renewal_status, \
-         renewal_date = excluded.renewal_date, contract_term = excluded.contract_term, payment_terms = excluded.payment_terms, \
-         on_contract = excluded.on_contract, mrr_minor = excluded.mrr_minor, arr_minor = excluded.arr_minor, \
-         mrr_currency = excluded.mrr_currency, custom_fields = excluded.custom_fields, \
-         context = excluded.context, provenance = excluded.provenance, first_seen = excluded.first_seen, \
-         last_seen = excluded.last_seen, is_test = excluded.is_test, updated_at = excluded.updated_at, \
-         version = end_users.version + 1",
+        after,
         |row, x| {
             let user = x.user;
             let f = &user.fields;

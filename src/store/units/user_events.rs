@@ -1,5 +1,7 @@
 //! Events, days of activity, what a session leaves to its user, and what goes with a user or a company.
 
+use std::collections::BTreeMap;
+
 use connector_sdk::Timestamp;
 use serde_json::Value;
 use sqlx::FromRow;
@@ -84,6 +86,27 @@ pub(crate) async fn note_activity(
         .bind(of(Did::Tickets))
         .execute(c)
         .await?;
+    Ok(())
+}
+
+/// Counts identifies, by user and day.
+pub(crate) async fn note_identifies(
+    c: &mut Conn,
+    org: &OrgId,
+    identified: &BTreeMap<(&str, i64), i64>,
+) -> Result<()> {
+    let rows: Vec<_> = identified.iter().collect();
+    bulk::insert(
+        c,
+        "INSERT INTO activity_days (org_id, user_id, day, identifies, events, messages, tickets)",
+        &rows,
+        "ON CONFLICT (user_id, day) DO UPDATE SET identifies = activity_days.identifies + excluded.identifies",
+        |row, ((user, day), number)| {
+            row.push_bind(&org.0).push_bind(*user).push_bind(*day).push_bind(**number);
+            row.push_bind(0_i64).push_bind(0_i64).push_bind(0_i64);
+        },
+    )
+    .await?;
     Ok(())
 }
 

@@ -52,7 +52,7 @@ async fn what_is_said_in_one_moment_goes_out_together() {
             "const before = performance.now();
              for (let n = 0; n < 40; n++) {
                HaloSync.setContext('tick', { label: 'Tick', value: n });
-               await new Promise((done) => setTimeout(done, 5));
+               await new Promise((done) => setTimeout(done, 20));
              }
              await HaloSync.flush();
              return Math.ceil((performance.now() - before) / 250) + 1;",

@@ -107,7 +107,7 @@ async fn wrong_fields_of_a_company_are_named(app: &App) {
     let answer = client.refused("companies/identify", body, (400, "invalid_field")).await;
     assert_eq!(answer["errors"].as_array().unwrap().len(), 7, "{answer}");
     let big = json!({"company_id": "c", "traits": {"t": "x".repeat(50_000)}});
-    client.refused("companies/identify", big, (413, "too_large")).await;
+    client.refused("companies/identify", big, (413, "payload_too_large")).await;
     client.done("companies/identify", json!({"company_id": "c", "traits": {"t": "x".repeat(49_000)}})).await;
 }
 

@@ -6,7 +6,7 @@ use halo_sync::domain::users::EndUser;
 use halo_sync::store::Store;
 use halo_sync::store::identity::Lookup;
 use halo_sync::store::product::{
-    Change, Clear, Layer, Outcome, ProductWrite, RecordPart, Refused, UserPart, Written,
+    Change, Clear, Layer, Outcome, ProductWrite, RecordPart, Refused, Sighting, UserPart, Written,
 };
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn record(id: &str, rank: Rank, values: Value) -> RecordPart {
 
 fn user(id: &str, values: Value, us: i64) -> ProductWrite {
     let record = record(id, Rank::Server, values);
-    let user = UserPart { record, seen: false, adopt: None, session: None };
+    let user = UserPart { record, sighting: Sighting::Elsewhere, adopt: None, session: None };
     ProductWrite { user: Some(user), company: None, link: None, source: "sdk".to_owned(), at: at(us) }
 }
 
@@ -29,7 +29,7 @@ fn of_company(write: ProductWrite, company: &str, rank: Rank) -> ProductWrite {
 
 fn seen(mut write: ProductWrite) -> ProductWrite {
     if let Some(user) = &mut write.user {
-        user.seen = true;
+        user.sighting = Sighting::Identified;
     }
     write
 }
@@ -182,7 +182,7 @@ async fn entries_are_cleared_by_rank(store: &dyn Store) {
     put(store, vec![write]).await;
     let clear = |clear: Clear| {
         let record = RecordPart { clear: Some(clear), create: false, ..RecordPart::named(external("a")) };
-        let user = UserPart { record, seen: false, adopt: None, session: None };
+        let user = UserPart { record, sighting: Sighting::Elsewhere, adopt: None, session: None };
         ProductWrite { user: Some(user), company: None, link: None, source: "sdk".into(), at: at(2) }
     };
     let keys = |keys: &[&str]| Clear::Keys(Rank::Claimed, keys.iter().map(|key| (*key).to_owned()).collect());

@@ -10,6 +10,7 @@ use connector_sdk::http::HttpConfig;
 use connector_sdk::{Clock, HttpClient, RecordKey, Timestamp};
 use connector_testkit::sandbox::stripe::{Options, SandboxEvent, StripeSandbox};
 use futures_util::StreamExt as _;
+use halo_sync::attributes::Attributes;
 use halo_sync::domain::companies::Company;
 use halo_sync::domain::connections::{Connection, KeyClass};
 use halo_sync::domain::jobs::{JobState, JobSummary};
@@ -145,6 +146,7 @@ impl App {
             time_zone: "UTC".to_owned(),
         };
         let services = Services {
+            attributes: Arc::new(Attributes::new(store.clone(), time.clone())),
             store: store.clone(),
             providers: Arc::new(providers),
             clock: time,

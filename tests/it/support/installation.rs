@@ -136,6 +136,7 @@ impl Program {
         let yearly =
             |kind| ScheduleTemplate { kind, expression: "0 0 1 1 *".to_owned(), time_zone: "UTC".to_owned() };
         Desk(Services {
+            attributes: Arc::new(halo_sync::attributes::Attributes::new(store.clone(), clock.clone())),
             store,
             providers: Arc::new(providers),
             clock,
