@@ -21,6 +21,7 @@ use super::host::{Access, Host};
 use super::import_progress::ImportProgress;
 use super::rejects::Rejects;
 use super::{App, CommandError, ExitCode};
+use crate::domain::attributes::{AttributeScope, CustomField, FieldType};
 use crate::domain::ids::new_id;
 use crate::import::columns::CellType;
 use crate::import::{FileError, Format, Plan, ROW_BYTES, Reader, Row, Source};
@@ -55,8 +56,8 @@ pub struct Args {
     /// Type of a trait's cells: text, number, boolean, date, json ("seats=number")
     #[arg(long, value_name = "TRAIT=TYPE", value_delimiter = ',')]
     pub types: Vec<String>,
-    /// Keep cells of these traits as text, whatever they look like; without a name: of all
-    #[arg(long, value_name = "TRAIT", value_delimiter = ',', num_args = 0.., default_missing_value = "*")]
+    /// Keep cells of these traits as text, whatever they look like; * for all
+    #[arg(long, value_name = "TRAIT", value_delimiter = ',')]
     pub as_text: Vec<String>,
     /// What an empty cell means
     #[arg(long, value_enum, default_value_t)]
@@ -148,6 +149,7 @@ pub(super) async fn run(app: &App, kind: ImportKind, args: Args) -> Result<ExitC
         (Box::new(opened), bytes)
     };
     let options = format!("{plan:?} {format:?} {}", args.update_only);
+    let plan = with_fields(plan, &host.services.attributes.fields(&host.org).await?);
     let reader = Reader::open(file, format, plan.clone()).map_err(|error| unreadable(&args.file, &error))?;
     for (column, key) in plan.near_misses(reader.header()) {
         app.out.warn(&format!(
@@ -371,6 +373,10 @@ impl Import<'_> {
             }
         }
         self.progress.finish();
+        if self.host.writes {
+            // No running process will store what this one has seen of attributes.
+            self.host.services.attributes.flush().await?;
+        }
         self.say(&state.counts, false, &[])
     }
 
@@ -514,6 +520,23 @@ impl Import<'_> {
         batch.step.digest = self.reader.digest();
         Ok(batch)
     }
+}
+
+/// Custom fields say what the cells of their columns are, where the command line does not.
+fn with_fields(mut plan: Plan, fields: &[CustomField]) -> Plan {
+    let scope = match plan.kind {
+        ImportKind::Contacts => AttributeScope::User,
+        ImportKind::Companies => AttributeScope::Company,
+    };
+    for field in fields.iter().filter(|field| field.scope == scope && !plan.as_text.contains(&field.key)) {
+        let kind = match field.kind {
+            FieldType::Number => CellType::Number,
+            FieldType::Date => CellType::Date,
+            _ => CellType::Text,
+        };
+        plan.types.entry(field.key.clone()).or_insert(kind);
+    }
+    plan
 }
 
 /// The size that a row has in a request.

@@ -1,7 +1,5 @@
 //! `halo-sync mcp`.
 
-use std::sync::Arc;
-
 use rmcp::ServiceExt as _;
 use rmcp::service::{QuitReason, ServerInitializeError};
 use rmcp::transport::io::stdio_pipes;
@@ -23,7 +21,7 @@ pub async fn run(app: &App, _: Args) -> Result<(), CommandError> {
     let loaded = app.settings()?;
     app.start_logs(&loaded, false)?;
     let host = Host::open(app, loaded, Access::Read).await?;
-    let agent = Agent::new(host.services.store.clone(), Arc::new(host.prompt()?), host.org.clone());
+    let agent = Agent::new(host.services.store.clone(), host.prompt_of_org().await?, host.org.clone());
     let running = match agent.serve(stdio_pipes()).await {
         Ok(running) => running,
         // A client that went away before it said anything.

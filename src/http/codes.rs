@@ -80,6 +80,7 @@ pub const CODES: &[ErrorCode] = &[
     code(403, "server_key_needed", "The operation needs a server key."),
     code(404, "not_found", "It does not exist, or belongs to another organisation."),
     code(405, "method_not_allowed", "The path does not take this method; `Allow` lists those that it takes."),
+    code(406, "not_acceptable", "The answer would be of a media type that the request does not accept."),
     code(408, "body_timeout", "The body did not arrive in time."),
     code(409, "field_exists", "A custom field of this key is defined already."),
     code(409, "idempotency_in_flight", "A request with this `Idempotency-Key` is being worked on. Come again."),
@@ -93,6 +94,7 @@ pub const CODES: &[ErrorCode] = &[
         "A record, or the number of records, is larger than it may be; size and limit are named.",
     ),
     code(415, "encoded_body", "The body is compressed. Send it as it is, without `Content-Encoding`."),
+    code(415, "unsupported_media_type", "The body is not of the media type that the operation takes."),
     code(422, "idempotency_mismatch", "This `Idempotency-Key` was used for another request."),
     code(
         429,

@@ -140,6 +140,7 @@ async fn acme(app: &App) {
     let acme = app.company("Acme").await;
     let traits = json!({"name": "Jane Doe", "email": "jane@acme.example", "role": "admin"});
     put_user(app, &app.org, "user_1", traits, Some(&acme.id)).await;
+    app.drain().await;
 }
 
 async fn an_agent_reads_what_the_chat_reads(app: &App) {
