@@ -1,5 +1,6 @@
 //! What is committed is what the source makes, small, typed, and served as browsers like it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -23,8 +24,9 @@ fn root() -> PathBuf {
 fn each_file_is_under_four_kilobytes_on_its_way() {
     for file in [browser::script(), browser::module()] {
         let (plain, zipped) = (file.text.len(), file.zipped_bytes());
-        println!("sdk size: {} {plain} bytes, {zipped} gzipped", file.plain);
-        eprintln!("sdk size: {} {plain} bytes, {zipped} gzipped", file.plain);
+        // Past the test's captured output: the figure is to be seen in every run.
+        let line = format!("browser SDK: {} is {plain} bytes, {zipped} gzipped\n", file.plain);
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
         assert!(zipped < MOST_BYTES, "{}: {zipped} bytes, at most {MOST_BYTES}", file.plain);
     }
 }
