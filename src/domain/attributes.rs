@@ -258,7 +258,7 @@ impl CustomField {
             (FieldType::Date, _) => "a date (YYYY-MM-DD)".to_owned(),
             (FieldType::Select, _) => format!("one of: {}", self.options.join(", ")),
         };
-        Some(format!("{} is {expected}", self.key))
+        Some(format!("must be {expected}"))
     }
 }
 
@@ -376,13 +376,13 @@ mod tests {
                 assert_eq!(field.misfit(&value), None, "{kind:?} {value}");
             }
             for value in bad {
-                assert!(field.misfit(&value).unwrap().starts_with("k is "), "{kind:?} {value}");
+                assert!(field.misfit(&value).unwrap().starts_with("must be "), "{kind:?} {value}");
             }
         }
         let fields = [field(FieldType::Number)];
         let traits = json!({"k": "x", "other": 1});
         let found = misfits(&fields, AttributeScope::User, traits.as_object().unwrap());
-        assert_eq!(found, [Misfit { key: "k", why: "k is a number".to_owned(), strict: true }]);
+        assert_eq!(found, [Misfit { key: "k", why: "must be a number".to_owned(), strict: true }]);
         assert!(misfits(&fields, AttributeScope::Company, traits.as_object().unwrap()).is_empty());
     }
 

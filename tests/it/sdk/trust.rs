@@ -11,6 +11,7 @@ use axum::extract::{FromRequest as _, Request, State};
 use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use halo_sync::chat::Chat;
 use halo_sync::domain::OrgId;
 use halo_sync::domain::connections::KeyClass;
 use halo_sync::http::edge::Pages;
@@ -110,6 +111,8 @@ impl Door {
             keys: Arc::new(keys.limited(quotas, proxies)),
             product: Product::new(services.store.clone(), services.clock.clone(), None),
             prompt: Arc::new(PromptSettings::default()),
+            chat: Arc::new(Chat::new(None, services.clock.clone())),
+            attributes: services.attributes.clone(),
         };
         let hall = Hall { sdk, read: Arc::default() };
         let read = hall.read.clone();
