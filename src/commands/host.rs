@@ -296,12 +296,14 @@ pub(super) fn derive_settings(config: &Config) -> Result<derive::Settings, Comma
 fn listed_orgs(config: &Config) -> Result<Vec<(OrgId, OrgChange)>, CommandError> {
     let entry = |entry: &OrgEntry| {
         let origins = entry.origins.as_ref().map(|list| list.iter().map(|text| text.parse()).collect());
+        let switch = |switch| match switch {
+            OnOff::On => Switch::On,
+            OnOff::Off => Switch::Off,
+        };
         let change = OrgChange {
             name: entry.name.clone(),
-            identity_verification: entry.identity_verification.map(|switch| match switch {
-                OnOff::On => Switch::On,
-                OnOff::Off => Switch::Off,
-            }),
+            identity_verification: entry.identity_verification.map(switch),
+            unverified_chat: entry.unverified_chat.map(switch),
             origins: origins.transpose().map_err(|e: OriginError| {
                 CommandError::new(ExitCode::Config, "config_invalid", "the settings cannot be used")
                     .why(format!("orgs.list: {e}"))

@@ -59,6 +59,9 @@ pub enum Action {
         /// Whether a publishable key may name a user only with a token that the backend signed
         #[arg(long, value_name = "SWITCH", group = "change")]
         identity_verification: Option<OnOff>,
+        /// Whether a chat without such a token is answered from what is stored of the user that it names
+        #[arg(long, value_name = "SWITCH", group = "change")]
+        unverified_chat: Option<OnOff>,
         /// A page's origin that publishable keys are taken from; may be repeated, and replaces the list
         ///
         /// https://app.acme.com is that origin alone, https://*.acme.com every one below acme.com.
@@ -97,13 +100,15 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
             return app.out.one(&shown, describe);
         }
         Some(Action::Create { id, name }) => Request::CreateOrg { id: id.map(OrgId), name },
-        Some(Action::Set { id, name, identity_verification, origins, any_origin }) => {
+        Some(Action::Set { id, name, identity_verification, unverified_chat, origins, any_origin }) => {
+            let switch = |switch| match switch {
+                OnOff::On => Switch::On,
+                OnOff::Off => Switch::Off,
+            };
             let change = OrgChange {
                 name,
-                identity_verification: identity_verification.map(|switch| match switch {
-                    OnOff::On => Switch::On,
-                    OnOff::Off => Switch::Off,
-                }),
+                identity_verification: identity_verification.map(switch),
+                unverified_chat: unverified_chat.map(switch),
                 origins: (any_origin || !origins.is_empty()).then_some(origins),
             };
             Request::SetOrg { id: OrgId(id), change }
@@ -143,10 +148,11 @@ fn origins(org: &Value) -> String {
 fn describe(org: &Value) -> String {
     let text = |name: &str| org[name].as_str().unwrap_or_default();
     format!(
-        "{}  {}\nidentity verification  {}\norigins                {}\nmade                   {}",
+        "{}  {}\nidentity verification  {}\nunverified chat        {}\norigins                {}\nmade                   {}",
         text("id"),
         text("name"),
         text("identity_verification"),
+        text("unverified_chat"),
         origins(org),
         text("created_at"),
     )

@@ -27,6 +27,8 @@ pub struct OrgEntry {
     pub name: Option<String>,
     /// Whether a publishable key may name a user only with a `user_token`.
     pub identity_verification: Option<OnOff>,
+    /// Whether a chat with a publishable key and no `user_token` is answered from what is stored of the user it names.
+    pub unverified_chat: Option<OnOff>,
     /// The web origins that publishable keys are taken from (`https://app.acme.com`, `https://*.acme.com`); an empty
     /// list for all.
     pub origins: Option<Vec<String>>,

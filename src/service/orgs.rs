@@ -27,6 +27,8 @@ pub struct OrgChange {
     pub name: Option<String>,
     /// Whether a publishable key may name a user only with a `user_token`.
     pub identity_verification: Option<Switch>,
+    /// Whether a chat with a publishable key and no `user_token` is answered from what is stored of the user it names.
+    pub unverified_chat: Option<Switch>,
     /// The web origins that publishable keys are taken from; an empty list for all.
     pub origins: Option<Vec<OriginRule>>,
 }
@@ -95,6 +97,9 @@ impl Services {
                 .hint(format!("Make one first: halo-sync keys identity create --org {id}")));
             }
             members.insert("identity_verification".to_owned(), json!(switch));
+        }
+        if let Some(switch) = change.unverified_chat {
+            members.insert("unverified_chat".to_owned(), json!(switch));
         }
         if let Some(origins) = &change.origins {
             if origins.len() > MOST_ORIGINS {
@@ -166,6 +171,6 @@ fn shown(org: &Org) -> Value {
     let rules = read_rules(&org.settings).unwrap_or_default();
     json!({
         "id": org.id, "name": org.name, "identity_verification": rules.identity_verification,
-        "origins": rules.origins, "created_at": org.created_at,
+        "unverified_chat": rules.unverified_chat, "origins": rules.origins, "created_at": org.created_at,
     })
 }

@@ -9,9 +9,11 @@ use halo_sync::chat::{Chat, Model, ModelSettings};
 use halo_sync::domain::Rank;
 use halo_sync::domain::connections::KeyClass;
 use halo_sync::domain::conversations::{Conversation, Message, Role};
+use halo_sync::domain::orgs::Switch;
 use halo_sync::http::sdk::PromptSettings;
 use halo_sync::http::{Limits, Program, program, server};
 use halo_sync::service::identity::IDENTITY;
+use halo_sync::service::{OrgChange, Request};
 use halo_sync::store::conversations::ConversationRef;
 use halo_sync::store::trust::OrgSecret;
 use halo_sync::telemetry::Metrics;
@@ -231,8 +233,9 @@ async fn what_a_browser_claims_to_be_it_is_not_told(app: &App) {
 
 async fn an_organisation_may_let_browsers_speak_for_users(app: &App) {
     jane(app).await;
-    let settings = json!({"unverified_chat": "on"});
-    app.store.put_org(&app.org, "", &settings, app.now()).await.unwrap();
+    let change = OrgChange { unverified_chat: Some(Switch::On), ..OrgChange::default() };
+    let shown = app.execute(Request::SetOrg { id: app.org.clone(), change }).await.unwrap();
+    assert_eq!(shown["unverified_chat"], "on");
     let chat = answering(app, |_| {}).await;
     let (_, browser) = app.key(KeyClass::Publishable).await;
     chat.model.says(&["Gold"]);

@@ -55,7 +55,7 @@ async fn the_whole_body_of_the_reference_is_taken(app: &App) {
     assert_eq!(status, 200, "{answer}");
     assert_eq!(
         answer["text"],
-        "[User Profile]\nName: Jane\nTier: 2\n\n[Company: Acme]\nPlan: Pro\nTeam Size: 1\n\n[Cart] (metric)\nItems: 3\n\n\
+        "[User Profile]\nName: Jane\nTier: 2\n\n[Company: Acme]\nPlan: Pro\n\n[Cart] (metric)\nItems: 3\n\n\
          [Behavior Context]\n- Viewed pricing\n- \"Clicked [Upgrade]\""
     );
     assert_eq!(answer["document"]["user"], json!({"name": "Jane", "tier": 2}));
