@@ -61,7 +61,7 @@ pub enum Action {
         name: String,
         /// A page's origin that a publishable key is taken from, instead of the organisation's list; may be repeated
         ///
-        /// https://app.acme.com is that origin alone, https://*.acme.com every one below acme.com.
+        /// `https://app.acme.com` is that origin alone, `https://*.acme.com` every one below acme.com.
         #[arg(long = "origin", value_name = "ORIGIN")]
         origins: Vec<OriginRule>,
         /// When it stops working: for how long (90d), or an instant

@@ -64,7 +64,7 @@ pub enum Action {
         unverified_chat: Option<OnOff>,
         /// A page's origin that publishable keys are taken from; may be repeated, and replaces the list
         ///
-        /// https://app.acme.com is that origin alone, https://*.acme.com every one below acme.com.
+        /// `https://app.acme.com` is that origin alone, `https://*.acme.com` every one below acme.com.
         #[arg(long = "origin", value_name = "ORIGIN", group = "change")]
         origins: Vec<OriginRule>,
         /// Take publishable keys from every origin

@@ -31,8 +31,8 @@ pub const CODES: &[ErrorCode] = &[
         "A member is not what it may be; `errors` names each with what to send instead.",
     ),
     code(400, "invalid_json", "The body is not JSON; line and column are named."),
-    code(400, "invalid_value", "A member's value is not what it may be; it is named."),
     code(400, "invalid_record", "The record cannot be stored like this; the text says why."),
+    code(400, "invalid_value", "A member's value is not what it may be; it is named."),
     code(
         400,
         "key_in_url",
