@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::routing::post;
 use common::client::{self, Client};
 use common::figures::{Goal, at, head, row};
@@ -24,7 +23,7 @@ use halo_sync::domain::Rank;
 use halo_sync::domain::companies::TraitPatch;
 use halo_sync::domain::connections::KeyClass;
 use halo_sync::http::ApiError;
-use halo_sync::http::sdk::{self, PromptSettings, Sdk, auth::Keys};
+use halo_sync::http::sdk::{self, Caller, PromptSettings, Sdk, auth::Keys};
 use halo_sync::product::Product;
 use halo_sync::service::{Request, Services};
 use halo_sync::store::identity::{Lookup, WriteSource};
@@ -83,12 +82,12 @@ async fn fill(services: &Services) {
 /// The same key, the same rows, no merge, no rendering.
 async fn bare(
     State(sdk): State<Sdk>,
-    headers: HeaderMap,
+    caller: Caller,
     _: axum::body::Bytes,
 ) -> Result<axum::Json<Value>, ApiError> {
-    let key = sdk.keys.authenticate_server(&headers).await?;
+    caller.need_server()?;
     let user = Lookup::External(USER.to_owned());
-    let view = sdk.store.load_view(&key.org_id, Some(&user), None).await;
+    let view = sdk.store.load_view(caller.org(), Some(&user), None).await;
     let view = view.map_err(|e| ApiError::unavailable(5, &e))?;
     Ok(axum::Json(json!({ "found": view.user.is_some() && view.company.is_some() })))
 }

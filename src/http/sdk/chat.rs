@@ -27,6 +27,7 @@ use crate::domain::conversations::{Message, Role};
 use crate::domain::ids::new_id;
 use crate::domain::orgs::Switch;
 use crate::http::ApiError;
+use crate::http::codes::VOICE;
 use crate::http::extract::JsonBody;
 use crate::http::openapi::{Access, Operation, Tag};
 use crate::store::conversations::{Author, Refusal, TurnStart};
@@ -38,10 +39,6 @@ const BUSY_SECONDS: u64 = 2;
 const SESSION: HeaderName = HeaderName::from_static("x-session-id");
 const AGENT: HeaderName = HeaderName::from_static("x-agent-id");
 const CONVERSATION: HeaderName = HeaderName::from_static("x-conversation-id");
-
-/// Refusals of a token.
-pub(super) const IDENTITY: [&str; 5] =
-    ["identity_required", "identity_invalid", "identity_expired", "identity_scope", "identity_mismatch"];
 
 fn described(path: &'static str, id: &'static str, summary: &'static str) -> Operation {
     let body = json!({"message": "Which plan am I on?", "user_id": "user_123", "session_id": "ses_1"});
@@ -56,7 +53,7 @@ fn described(path: &'static str, id: &'static str, summary: &'static str) -> Ope
         .tag(Tag::Chat)
         .access(Access::AnyKey)
         .body::<ChatBody>(body)
-        .codes(&IDENTITY)
+        .codes(VOICE)
         .codes(&["missing_field", "too_large", "model_failed", "model_refused", "model_timeout", "model_busy"])
         .codes(&["chat_busy", "chat_not_configured"])
 }

@@ -15,6 +15,7 @@ use super::users::CODES;
 use super::{Caller, Sdk, author};
 use crate::domain::ContextEntry;
 use crate::http::ApiError;
+use crate::http::codes::VOICE;
 use crate::http::extract::{JsonBody, RawBody, parse_object};
 use crate::http::openapi::{Access, Operation, Routes, Tag};
 use crate::product::{ANONYMOUS, CompanyWrite, ItemResult, Status, Traits};
@@ -87,7 +88,8 @@ pub(super) fn routes() -> Routes<Sdk> {
         .access(Access::AnyKey)
         .body::<CompanyBody>(company.clone())
         .answer::<CompanyAnswer>(200, "The company.", answer)
-        .codes(CODES);
+        .codes(CODES)
+        .codes(VOICE);
     let of_update = Operation::post("/api/sdk/companies/update", "update_companies", "Bring companies in step")
         .about(
             "Makes or updates up to 1,000 companies, each whole or not at all. At most 24 MiB. A server key, or a \
@@ -101,6 +103,7 @@ pub(super) fn routes() -> Routes<Sdk> {
             "results": [{"index": 0, "status": "created", "company_id": "company_456", "id": "cmp_01K0000000000000000000000"}],
         }))
         .codes(CODES)
+        .codes(VOICE)
         .idempotent();
     Routes::new().add(of_identify, identify).add(of_update, update)
 }

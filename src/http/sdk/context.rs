@@ -13,6 +13,7 @@ use super::users::{CODES, anonymous};
 use super::{Caller, Sdk, author};
 use crate::domain::ContextEntry;
 use crate::http::ApiError;
+use crate::http::codes::VOICE;
 use crate::http::extract::JsonBody;
 use crate::http::openapi::{Access, Operation, Routes, Tag};
 use crate::product::{ANONYMOUS, Clearing, ContextWritten, Whose};
@@ -83,14 +84,16 @@ pub(super) fn routes() -> Routes<Sdk> {
         .access(Access::AnyKey)
         .body::<SetBody>(json!({"user_id": "user_123", "context": {"errors": entry}}))
         .answer::<Answer>(200, "Stored.", answer)
-        .codes(CODES);
+        .codes(CODES)
+        .codes(VOICE);
     let of_clear = Operation::post("/api/sdk/context/clear", "clear_context", "Clear what was happening")
         .about("Removes one entry or all. A publishable key removes what was claimed, and nothing else.")
         .tag(Tag::Identity)
         .access(Access::AnyKey)
         .body::<ClearBody>(json!({"user_id": "user_123", "key": "errors"}))
         .answer::<Answer>(200, "Removed, where it was there.", cleared)
-        .codes(CODES);
+        .codes(CODES)
+        .codes(VOICE);
     Routes::new().add(of_set, set).add(of_clear, clear)
 }
 

@@ -9,12 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
-use super::chat::IDENTITY;
 use super::chat_body::{check_id, external, limit, missing, named, session, store_error, wrong};
 use super::{Caller, Sdk};
 use crate::domain::Rank;
 use crate::domain::conversations::{ConversationStatus, Mode, Rating, Role};
 use crate::http::ApiError;
+use crate::http::codes::VOICE;
 use crate::http::extract::JsonBody;
 use crate::http::openapi::{Access, Operation, Tag};
 use crate::store::conversations::{
@@ -155,7 +155,7 @@ pub fn operation() -> Operation {
         .access(Access::AnyKey)
         .body::<Body>(body)
         .answer::<Answer>(200, "It is stored.", answer)
-        .codes(&IDENTITY)
+        .codes(VOICE)
         .codes(&["missing_field", "too_large", "not_yours", "not_found", "message_conflict"])
 }
 

@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::chat::IDENTITY;
 use super::chat_body::{check_id, external, json_text, limit, missing, named, session, store_error};
 use super::conversations::refused;
 use super::{Caller, Sdk};
 use crate::http::ApiError;
+use crate::http::codes::VOICE;
 use crate::http::extract::JsonBody;
 use crate::http::openapi::{Access, Operation, Tag};
 use crate::store::conversations::{Author, EventWrite};
@@ -73,7 +73,7 @@ pub fn operation() -> Operation {
         .access(Access::AnyKey)
         .body::<Body>(json!({"user_id": "user_123", "session_id": "s_1", "events": [event]}))
         .answer::<Answer>(200, "All of them are stored.", json!({"success": true}))
-        .codes(&IDENTITY)
+        .codes(VOICE)
         .codes(&["missing_field", "too_large"])
 }
 

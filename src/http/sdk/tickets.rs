@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::chat::IDENTITY;
 use super::chat_body::{check_id, external, json_text, limit, missing, named, session, store_error, wrong};
 use super::conversations::{SUBJECT_CHARS, reference_time, refused};
 use super::{Caller, Sdk};
 use crate::domain::conversations::{Priority, Ticket, TicketStatus};
 use crate::http::ApiError;
+use crate::http::codes::VOICE;
 use crate::http::extract::JsonBody;
 use crate::http::openapi::{Access, Operation, Tag};
 use crate::store::conversations::{Author, TicketChange, TicketWrite};
@@ -138,7 +138,7 @@ pub fn create_operation() -> Operation {
         .access(Access::AnyKey)
         .body::<Body>(body)
         .answer::<Answer>(200, "It is stored.", example("open"))
-        .codes(&IDENTITY)
+        .codes(VOICE)
         .codes(&["missing_field", "too_large", "not_yours"])
 }
 

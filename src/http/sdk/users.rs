@@ -14,6 +14,7 @@ use super::bulk::{self, BulkAnswer, Named};
 use super::{Caller, Sdk, author};
 use crate::domain::ContextEntry;
 use crate::http::ApiError;
+use crate::http::codes::VOICE;
 use crate::http::extract::{JsonBody, RawBody, parse_object};
 use crate::http::openapi::{Access, Operation, Routes, Tag};
 use crate::product::{ANONYMOUS, ItemResult, Refusal, Status, Traits, UserWrite};
@@ -92,7 +93,8 @@ pub(super) fn routes() -> Routes<Sdk> {
         .access(Access::AnyKey)
         .body::<UserBody>(user.clone())
         .answer::<UserAnswer>(200, "The user.", answer)
-        .codes(CODES);
+        .codes(CODES)
+        .codes(VOICE);
     let of_update = Operation::post("/api/sdk/users/update", "update_users", "Bring users in step")
         .about(
             "For backfills and synchronisation: makes or updates up to 1,000 users and never touches when existing ones were \
@@ -113,6 +115,7 @@ pub(super) fn routes() -> Routes<Sdk> {
             ],
         }))
         .codes(CODES)
+        .codes(VOICE)
         .idempotent();
     Routes::new().add(of_identify, identify).add(of_update, update)
 }

@@ -37,11 +37,14 @@ pub(super) enum Next {
     Hang,
 }
 
+/// A page's headers and text.
+type Page = (Vec<(&'static str, String)>, String);
+
 #[derive(Default)]
 struct Kept {
     calls: Vec<Call>,
     next: VecDeque<Next>,
-    pages: BTreeMap<String, (Vec<(&'static str, String)>, String)>,
+    pages: BTreeMap<String, Page>,
     behind: Option<String>,
 }
 
