@@ -326,8 +326,8 @@ fn piece(data: &str, finished: &mut bool) -> Option<Result<String, ModelError>> 
         return None;
     }
     // A list would do for a structure, member by member.
-    let object = data.trim_start().starts_with('{').then(|| serde_json::from_str::<Chunk>(data).ok());
-    let Some(chunk) = object.flatten() else { return Some(Err(ModelError::Garbled)) };
+    let chunk = data.trim_start().starts_with('{').then(|| serde_json::from_str::<Chunk>(data).ok());
+    let Some(chunk) = chunk.flatten() else { return Some(Err(ModelError::Garbled)) };
     if chunk.error.is_some_and(|error| !error.is_null()) {
         return Some(Err(ModelError::Reported));
     }

@@ -23,6 +23,7 @@ pub const CODES: &[ErrorCode] = &[
     code(400, "bad_cursor", "The cursor is not one that this list gave for these filters. Begin without one."),
     code(400, "bad_idempotency_key", "`Idempotency-Key` is not 1 to 255 visible ASCII characters."),
     code(400, "bad_parameter", "A parameter of the path or the query is not what it may be; it is named."),
+    code(400, "bad_request", "The request is not one of the protocol that this path speaks; the text says why."),
     code(400, "body_cut", "The body ended early. Send the request again."),
     code(400, "invalid_body", "The body is JSON, but not of the expected shape; the member is named."),
     code(
@@ -49,6 +50,7 @@ pub const CODES: &[ErrorCode] = &[
     code(400, "signature_refused", "The delivery's signature is not right."),
     code(400, "too_large", "A member is larger than it may be; member, size and limit are named."),
     code(401, "unauthorized", "No key was sent, or none that is valid."),
+    code(403, "forbidden", "The request may not be made from where it comes."),
     code(403, "identity_expired", "`user_token` has expired. Get a new one from your backend."),
     code(
         403,
