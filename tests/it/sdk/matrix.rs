@@ -39,24 +39,44 @@ enum Who {
 
 /// Who may call what, by operation id.
 const POLICY: &[(&str, Who)] = &[
+    ("add_custom_field", Who::Server),
+    ("change_attribute", Who::Server),
+    ("change_custom_field", Who::Server),
+    ("chat", Who::AnyKey),
     ("chat_context", Who::Server),
+    ("chat_stream", Who::AnyKey),
     ("clear_context", Who::AnyKey),
     ("config", Who::Anybody),
+    ("create_ticket", Who::AnyKey),
     ("delete_company", Who::Server),
     ("delete_company_by_body", Who::Server),
+    ("delete_custom_field", Who::Server),
     ("delete_user", Who::Server),
     ("delete_user_by_body", Who::Server),
     ("docs", Who::Anybody),
+    ("export_attributes", Who::Server),
+    ("find_attribute", Who::Server),
+    ("find_company", Who::Server),
+    ("find_derivation", Who::Server),
+    ("find_prompt", Who::Server),
+    ("find_user", Who::Server),
     ("healthz", Who::Anybody),
     ("identify_company", Who::AnyKey),
     ("identify_user", Who::AnyKey),
+    ("list_attributes", Who::Server),
+    ("list_companies", Who::Server),
+    ("list_custom_fields", Who::Server),
+    ("list_users", Who::Server),
     ("metrics", Who::Anybody),
     ("openapi", Who::Anybody),
+    ("put_conversation", Who::AnyKey),
+    ("put_events", Who::AnyKey),
     ("readyz", Who::Anybody),
     ("receive_webhook", Who::Provider),
     ("receive_webhook_of_only_connection", Who::Provider),
     ("set_context", Who::AnyKey),
     ("update_companies", Who::Vouched),
+    ("update_ticket", Who::Server),
     ("update_users", Who::Vouched),
 ];
 
@@ -228,7 +248,8 @@ async fn call(app: &App, operation: &Described, by: &Principal, ids: &Ids, chann
     let of = |wanted: Channel| if wanted == channel { ids } else { &nobody };
     let mut path = operation.path.clone();
     for name in &operation.in_path {
-        let value = if name == "connector" { "stripe" } else { &of(Channel::Path)[known(name)] };
+        let value =
+            if name == "connector" { "stripe" } else { &of(Channel::Path)[known(&operation.path, name)] };
         path = path.replace(&format!("{{{name}}}"), value);
     }
     let mut request = app.http.request(operation.method.clone(), format!("{}{path}", app.base));
@@ -255,18 +276,20 @@ async fn call(app: &App, operation: &Described, by: &Principal, ids: &Ids, chann
 }
 
 /// The id that a path's parameter is filled with.
-fn known(name: &str) -> &str {
+fn known<'a>(path: &str, name: &'a str) -> &'a str {
     match name {
-        "user" => "user_id",
-        "company" => "company_id",
         "user_id" | "company_id" | "connection" => name,
+        _ if path.contains("/users/") => "user_id",
+        _ if path.contains("/companies/") => "company_id",
         _ => "id",
     }
 }
 
 /// With each of the ids replaced, the longest first: what is left tells nothing of whose they were.
 fn nameless(said: &Said, ids: &Ids) -> String {
-    let mut values: Vec<&String> = ids.values().collect();
+    // Where the call names nothing of the object's, nobody's id stands.
+    let [nobody, _] = nobodys(999_999);
+    let mut values: Vec<&String> = ids.values().chain(nobody.values()).collect();
     values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     values.into_iter().fold(said.text.clone(), |text, value| text.replace(value.as_str(), "ID"))
 }
@@ -359,6 +382,8 @@ async fn everybody_calls_everything(app: &App) {
                             if owner.is_some_and(|owner| Some(owner) != by.org && owner == other) {
                                 foreign = Some((said, &ids[form]));
                             } else if owner.is_none()
+                                // It names nothing of anybody's: the second of equal calls finds the first's.
+                                && said.code != "field_exists"
                                 && let Some((theirs, of)) = &foreign
                             {
                                 assert_eq!(theirs.status, said.status, "{cell}: another's is as nobody's");
@@ -381,6 +406,11 @@ async fn everybody_calls_everything(app: &App) {
 
 /// What is held against every call.
 fn judge(cell: &str, who: Who, by: &Principal, said: &Said) {
+    // No model is there to answer: which is said to those alone who may ask.
+    if said.code == "chat_not_configured" && who == Who::AnyKey && refused(who, by).is_none() {
+        assert!(!said.text.contains("canary"), "{cell}: {}", said.text);
+        return;
+    }
     assert!(said.status < 500, "{cell}: {} {}", said.status, said.text);
     match refused(who, by) {
         Some(expected) => assert_eq!((said.status, said.code.as_str()), expected, "{cell}: {}", said.text),
@@ -389,6 +419,8 @@ fn judge(cell: &str, who: Who, by: &Principal, said: &Said) {
             assert!(by.key.is_some() && by.class.is_none(), "{cell}: {}", said.text);
         }
         None if who == Who::Provider => assert!((400..500).contains(&said.status), "{cell}: {}", said.text),
+        // What an earlier call of the matrix wrote under this id is the user's that it named.
+        None if said.code == "not_yours" => {}
         None => {
             assert!(!matches!(said.status, 401 | 403 | 405 | 429), "{cell}: {} {}", said.status, said.text)
         }
