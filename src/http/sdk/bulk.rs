@@ -1,19 +1,98 @@
 //! Many records in one call: read one after the other, so that a wrong one spoils nothing but itself.
 
+use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::answers::too_large;
+use super::answers::{failed, refused, too_large};
+use super::{Caller, Sdk, author};
+use crate::domain::OrgId;
 use crate::http::ApiError;
-use crate::product::{FieldFault, ItemResult, MOST_RECORDS, Refusal, Status};
+use crate::http::extract::parse_object;
+use crate::product::{Author, FieldFault, ItemResult, MOST_RECORDS, Product, ProductError, Refusal, Status};
 
 /// Records that are held as values at once, and written in one unit.
-pub(super) const TOGETHER: usize = 250;
+const TOGETHER: usize = 250;
+
+/// A record as it is sent, of a kind of which a call may bring many.
+pub(super) trait Bulk: DeserializeOwned + Send {
+    /// What is written of it.
+    type Write: Send + Sync;
+    /// The body's member that holds many.
+    const MEMBER: &'static str;
+
+    /// How it was named; `None`: a record that cannot be read.
+    fn named(record: Option<&Self>) -> Named;
+
+    /// What to write, or why not.
+    fn checked(self) -> Result<Self::Write, Refusal>;
+
+    /// Writes them, each whole or not at all.
+    fn update(
+        product: &Product,
+        org: &OrgId,
+        writes: &[Self::Write],
+        update_only: bool,
+        author: &Author,
+    ) -> impl Future<Output = Result<Vec<ItemResult>, ProductError>> + Send;
+}
+
+/// A body of `update` but for its records.
+pub(super) struct Head {
+    pub(super) update_only: Option<bool>,
+    pub(super) user_token: Option<String>,
+}
+
+/// Carries `update` out: for many `records`, or for the one whose members the body has itself.
+pub(super) async fn update<R: Bulk>(
+    sdk: &Sdk,
+    caller: &Caller,
+    body: &[u8],
+    records: Option<Vec<&RawValue>>,
+    head: Head,
+) -> Result<Response, ApiError> {
+    let voice = caller.bulk_voice(sdk, head.user_token.as_deref()).await?;
+    let (author, update_only) = (author(voice), head.update_only.unwrap_or(false));
+    let mut answer = BulkAnswer::new();
+    let Some(records) = records else {
+        let record: R = parse_object(body)?;
+        let named = R::named(Some(&record));
+        let write = record.checked().map_err(refused)?;
+        let results = R::update(&sdk.product, caller.org(), &[write], update_only, &author).await;
+        if let Some(result) = results.map_err(failed)?.into_iter().next() {
+            if let (Status::Rejected, Some(refusal)) = (result.status, result.refusal.clone()) {
+                return Err(refused(refusal));
+            }
+            answer.add(named, result);
+        }
+        return Ok(axum::Json(answer).into_response());
+    };
+    check_count(R::MEMBER, records.len())?;
+    caller.charge_items(sdk, records.len())?;
+    for piece in records.chunks(TOGETHER) {
+        let mut right = Vec::with_capacity(piece.len());
+        let mut named = Vec::with_capacity(piece.len());
+        for raw in piece {
+            let record = parse::<R>(raw);
+            let name = R::named(record.as_ref().ok());
+            let write = record.and_then(R::checked);
+            named.push((name, write.map(|write| right.push(write)).err()));
+        }
+        let results = R::update(&sdk.product, caller.org(), &right, update_only, &author).await;
+        let mut results = results.map_err(failed)?.into_iter();
+        for (name, refusal) in named {
+            if let Some(result) = refusal.map(ItemResult::rejected).or_else(|| results.next()) {
+                answer.add(name, result);
+            }
+        }
+    }
+    Ok(axum::Json(answer).into_response())
+}
 
 /// Refuses more records than one call may bring.
-pub(super) fn check_count(member: &str, count: usize) -> Result<(), ApiError> {
+fn check_count(member: &str, count: usize) -> Result<(), ApiError> {
     if count <= MOST_RECORDS {
         return Ok(());
     }
@@ -21,7 +100,7 @@ pub(super) fn check_count(member: &str, count: usize) -> Result<(), ApiError> {
 }
 
 /// One record, or why it cannot be read.
-pub(super) fn parse<T: DeserializeOwned>(raw: &RawValue) -> Result<T, Refusal> {
+fn parse<T: DeserializeOwned>(raw: &RawValue) -> Result<T, Refusal> {
     let text = raw.get();
     if !text.starts_with('{') {
         return Err(Refusal::new("invalid_body", "an object is expected"));
@@ -87,12 +166,12 @@ struct Item {
 }
 
 impl BulkAnswer {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self { success: true, ..Self::default() }
     }
 
     /// Adds the next record's result.
-    pub(super) fn add(&mut self, named: Named, result: ItemResult) {
+    fn add(&mut self, named: Named, result: ItemResult) {
         let count = match result.status {
             Status::Created => &mut self.created,
             Status::Updated => &mut self.updated,

@@ -15,9 +15,7 @@ use crate::domain::orgs::Switch;
 use crate::domain::{OrgId, Rank};
 use crate::http::ApiError;
 use crate::http::edge::Notes;
-
-/// The reference's word for a user who is not known.
-pub const ANONYMOUS: &str = "anonymous";
+use crate::product::ANONYMOUS;
 
 /// Who calls.
 #[derive(Debug, Clone)]

@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::caller::ANONYMOUS;
 use crate::context::CompanyPart;
 use crate::domain::ContextEntry;
 use crate::domain::conversations::{Mode, Role};
 use crate::http::ApiError;
+use crate::product::ANONYMOUS;
 use crate::store::StoreError;
 use crate::store::identity::Lookup;
 

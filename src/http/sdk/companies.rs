@@ -9,16 +9,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::answers::{CompanyAnswer, failed, refused};
-use super::bulk::{self, BulkAnswer, Named};
+use super::answers::{CompanyAnswer, failed};
+use super::bulk::{self, Bulk, BulkAnswer, Head, Named};
 use super::users::CODES;
 use super::{Caller, Sdk, author};
-use crate::domain::ContextEntry;
+use crate::domain::{ContextEntry, OrgId};
 use crate::http::ApiError;
 use crate::http::codes::VOICE;
 use crate::http::extract::{JsonBody, RawBody, parse_object};
 use crate::http::openapi::{Access, Operation, Routes, Tag};
-use crate::product::{ANONYMOUS, CompanyWrite, ItemResult, Status, Traits};
+use crate::product::{ANONYMOUS, Author, CompanyWrite, ItemResult, Product, ProductError, Refusal, Traits};
 
 /// One company, as it is sent.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -46,6 +46,29 @@ impl CompanyBody {
             context: self.context.unwrap_or_default(),
             user_id: self.user_id.filter(|id| id != ANONYMOUS),
         }
+    }
+}
+
+impl Bulk for CompanyBody {
+    type Write = CompanyWrite;
+    const MEMBER: &'static str = "companies";
+
+    fn named(record: Option<&Self>) -> Named {
+        Named::Company(record.and_then(|record| record.company_id.clone()))
+    }
+
+    fn checked(self) -> Result<CompanyWrite, Refusal> {
+        Ok(self.write())
+    }
+
+    async fn update(
+        product: &Product,
+        org: &OrgId,
+        writes: &[CompanyWrite],
+        update_only: bool,
+        author: &Author,
+    ) -> Result<Vec<ItemResult>, ProductError> {
+        product.update_companies(org, writes, update_only, author).await
     }
 }
 
@@ -140,45 +163,6 @@ pub(super) async fn update(
     caller: Caller,
     RawBody(bytes): RawBody,
 ) -> Result<Response, ApiError> {
-    let body: UpdateBody<'_> = parse_object(&bytes)?;
-    let voice = caller.bulk_voice(&sdk, body.user_token.as_deref()).await?;
-    let (author, update_only) = (author(voice), body.update_only.unwrap_or(false));
-    let mut answer = BulkAnswer::new();
-    let Some(companies) = body.companies else {
-        let company: CompanyBody = parse_object(&bytes)?;
-        let name = company.company_id.clone();
-        let result =
-            sdk.product.update_companies(caller.org(), &[company.write()], update_only, &author).await;
-        for result in result.map_err(failed)? {
-            if let (Status::Rejected, Some(refusal)) = (result.status, result.refusal.clone()) {
-                return Err(refused(refusal));
-            }
-            answer.add(Named::Company(name.clone()), result);
-        }
-        return Ok(axum::Json(answer).into_response());
-    };
-    bulk::check_count("companies", companies.len())?;
-    caller.charge_items(&sdk, companies.len())?;
-    for piece in companies.chunks(bulk::TOGETHER) {
-        let mut names = Vec::with_capacity(piece.len());
-        let mut read = Vec::with_capacity(piece.len());
-        for raw in piece {
-            let company = bulk::parse::<CompanyBody>(raw);
-            names.push(company.as_ref().ok().and_then(|company| company.company_id.clone()));
-            read.push(company.map(CompanyBody::write));
-        }
-        let right: Vec<CompanyWrite> = read.iter().filter_map(|x| x.as_ref().ok().cloned()).collect();
-        let results = sdk.product.update_companies(caller.org(), &right, update_only, &author).await;
-        let mut results = results.map_err(failed)?.into_iter();
-        for (name, company) in names.into_iter().zip(read) {
-            let result = match company {
-                Err(refusal) => Some(ItemResult::rejected(refusal)),
-                Ok(_) => results.next(),
-            };
-            if let Some(result) = result {
-                answer.add(Named::Company(name), result);
-            }
-        }
-    }
-    Ok(axum::Json(answer).into_response())
+    let UpdateBody { companies, update_only, user_token } = parse_object(&bytes)?;
+    bulk::update::<CompanyBody>(&sdk, &caller, &bytes, companies, Head { update_only, user_token }).await
 }

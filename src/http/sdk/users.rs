@@ -9,15 +9,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::answers::{UserAnswer, failed, refused};
-use super::bulk::{self, BulkAnswer, Named};
+use super::answers::{UserAnswer, failed};
+use super::bulk::{self, Bulk, BulkAnswer, Head, Named};
 use super::{Caller, Sdk, author};
-use crate::domain::ContextEntry;
+use crate::domain::{ContextEntry, OrgId};
 use crate::http::ApiError;
 use crate::http::codes::VOICE;
 use crate::http::extract::{JsonBody, RawBody, parse_object};
 use crate::http::openapi::{Access, Operation, Routes, Tag};
-use crate::product::{ANONYMOUS, ItemResult, Refusal, Status, Traits, UserWrite};
+use crate::product::{ANONYMOUS, Author, ItemResult, Product, ProductError, Refusal, Traits, UserWrite};
 
 /// One user, as it is sent.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -48,6 +48,33 @@ impl UserBody {
             company_id: self.company_id,
             session_id: self.session_id,
         }
+    }
+}
+
+impl Bulk for UserBody {
+    type Write = UserWrite;
+    const MEMBER: &'static str = "users";
+
+    fn named(record: Option<&Self>) -> Named {
+        Named::User(record.and_then(|record| record.user_id.clone()))
+    }
+
+    fn checked(self) -> Result<UserWrite, Refusal> {
+        if self.user_id.as_deref() == Some(ANONYMOUS) {
+            // A user of a backend's own records is somebody.
+            return Err(Refusal::new("invalid_field", "user_id: anonymous is nobody, and is not stored"));
+        }
+        Ok(self.write())
+    }
+
+    async fn update(
+        product: &Product,
+        org: &OrgId,
+        writes: &[UserWrite],
+        update_only: bool,
+        author: &Author,
+    ) -> Result<Vec<ItemResult>, ProductError> {
+        product.update_users(org, writes, update_only, author).await
     }
 }
 
@@ -164,53 +191,6 @@ pub(super) async fn update(
     caller: Caller,
     RawBody(bytes): RawBody,
 ) -> Result<Response, ApiError> {
-    let body: UpdateBody<'_> = parse_object(&bytes)?;
-    let voice = caller.bulk_voice(&sdk, body.user_token.as_deref()).await?;
-    let (author, update_only) = (author(voice), body.update_only.unwrap_or(false));
-    let mut answer = BulkAnswer::new();
-    let Some(users) = body.users else {
-        let user: UserBody = parse_object(&bytes)?;
-        let name = user.user_id.clone();
-        let write = checked(user).map_err(refused)?;
-        let result = sdk.product.update_users(caller.org(), &[write], update_only, &author).await;
-        for result in result.map_err(failed)? {
-            if let (Status::Rejected, Some(refusal)) = (result.status, result.refusal.clone()) {
-                return Err(refused(refusal));
-            }
-            answer.add(Named::User(name.clone()), result);
-        }
-        return Ok(axum::Json(answer).into_response());
-    };
-    bulk::check_count("users", users.len())?;
-    caller.charge_items(&sdk, users.len())?;
-    for piece in users.chunks(bulk::TOGETHER) {
-        let mut names = Vec::with_capacity(piece.len());
-        let mut read = Vec::with_capacity(piece.len());
-        for raw in piece {
-            let user = bulk::parse::<UserBody>(raw);
-            names.push(user.as_ref().ok().and_then(|user| user.user_id.clone()));
-            read.push(user.and_then(checked));
-        }
-        let right: Vec<UserWrite> = read.iter().filter_map(|user| user.as_ref().ok().cloned()).collect();
-        let results = sdk.product.update_users(caller.org(), &right, update_only, &author).await;
-        let mut results = results.map_err(failed)?.into_iter();
-        for (name, user) in names.into_iter().zip(read) {
-            let result = match user {
-                Err(refusal) => Some(ItemResult::rejected(refusal)),
-                Ok(_) => results.next(),
-            };
-            if let Some(result) = result {
-                answer.add(Named::User(name), result);
-            }
-        }
-    }
-    Ok(axum::Json(answer).into_response())
-}
-
-/// A user of a backend's own records is somebody.
-fn checked(user: UserBody) -> Result<UserWrite, Refusal> {
-    if user.user_id.as_deref() == Some(ANONYMOUS) {
-        return Err(Refusal::new("invalid_field", "user_id: anonymous is nobody, and is not stored"));
-    }
-    Ok(user.write())
+    let UpdateBody { users, update_only, user_token } = parse_object(&bytes)?;
+    bulk::update::<UserBody>(&sdk, &caller, &bytes, users, Head { update_only, user_token }).await
 }
