@@ -21,7 +21,10 @@ use common::{org, runtime, services};
 use halo_sync::chat::Chat;
 use halo_sync::config::LogFormat;
 use halo_sync::domain::connections::KeyClass;
-use halo_sync::http::sdk::{self, PromptSettings, Sdk, auth::Keys};
+use halo_sync::http::address::Proxies;
+use halo_sync::http::sdk::auth::Keys;
+use halo_sync::http::sdk::rates::Quotas;
+use halo_sync::http::sdk::{self, PromptSettings, Sdk};
 use halo_sync::product::{Author, Product, UserWrite};
 use halo_sync::service::{Request, Services};
 use halo_sync::telemetry::{self, Metrics};
@@ -81,7 +84,10 @@ async fn serve(place: &str, users: u64) {
     let key = services.execute(&org(), request).await.expect("a key");
     let sdk = Sdk {
         store: services.store.clone(),
-        keys: Arc::new(Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())),
+        keys: Arc::new(
+            Keys::new(services.store.clone(), services.providers.clone(), services.clock.clone())
+                .limited(Quotas::NONE, Proxies::default()),
+        ),
         product: Product::new(services.store.clone(), services.clock.clone(), None)
             .noting(services.attributes.clone()),
         prompt: Arc::new(PromptSettings::default()),

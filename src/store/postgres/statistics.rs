@@ -25,7 +25,7 @@ const ANALYZE: &str = "ANALYZE companies (id, org_id, external_id), company_keys
      mirror_records (org_id, connection_id, record_key, stream, party_key), record_refs, \
      seen_notes (org_id, connection_id, stream, generation, read_seq), \
      dirty_companies (org_id, company_id, marked_at), company_derivations (org_id, company_id), \
-     company_turns, end_users (id, org_id, external_id, company_id), field_changes (org_id, company_id, id), \
+     company_turns, end_users (id, org_id, external_id, company_id, email_key), field_changes (org_id, company_id, id), \
      rejected_records (org_id, connection_id, record_key)";
 
 /// Counts bulk commits.

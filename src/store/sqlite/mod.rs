@@ -48,6 +48,12 @@ macro_rules! json_rows {
         concat!(" json_each(", $param, ") ")
     };
 }
+/// Ends a sub-select whose columns are expressions that rows are found by; of matter for Postgres.
+macro_rules! fence {
+    () => {
+        ""
+    };
+}
 /// Locks selected rows until the commit; a single writer has no need to.
 macro_rules! for_update {
     () => {

@@ -16,7 +16,7 @@ use crate::store::convert::{json_list, to_json};
 
 statements! {
     DELETE_REFS = concat!("DELETE FROM record_refs WHERE connection_id = $1 AND (to_key, from_key) IN
-        (SELECT value ->> 0, value ->> 1 FROM", json_rows!("$2"), ")");
+        (SELECT value ->> 0, value ->> 1 FROM", json_rows!("$2"), fence!(), ")");
     REFERRERS = concat!("SELECT DISTINCT to_key, party_key, CASE WHEN party_key = '' THEN from_key ELSE '' END AS from_key
         FROM record_refs WHERE org_id = $1 AND connection_id = $2 AND to_key", in_list!("$3"));
     COMPANIES_OF_PARTIES = concat!("SELECT party_key, company_id FROM company_links

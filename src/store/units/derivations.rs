@@ -23,7 +23,7 @@ statements! {
     COMPANIES_BEHIND = "SELECT id FROM companies WHERE org_id = $1 AND id > $2 ORDER BY id LIMIT $3";
     EXISTING = concat!("SELECT id FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     CLEAR_MARKS = concat!("DELETE FROM dirty_companies WHERE org_id = $1 AND (company_id, seq) IN
-        (SELECT value ->> 0, CAST(value ->> 1 AS BIGINT) FROM", json_rows!("$2"), ")");
+        (SELECT value ->> 0, CAST(value ->> 1 AS BIGINT) FROM", json_rows!("$2"), fence!(), ")");
     CLEAR_TURNS = concat!("DELETE FROM company_turns WHERE org_id = $1 AND company_id", in_list!("$2"));
     FIND_DERIVATION = "SELECT document FROM company_derivations WHERE org_id = $1 AND company_id = $2";
     LIST_CHANGES = "SELECT id, changed_at, cause, changes FROM field_changes

@@ -41,7 +41,7 @@ statements! {
         WHERE org_id = $1 AND connection_id = $2 AND party_key", in_list!("$3"));
     DELETE_CANDIDATES = concat!("DELETE FROM link_candidates
         WHERE org_id = $1 AND (kind, value, connection_id, party_key) IN
-            (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM", json_rows!("$2"), ")");
+            (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM", json_rows!("$2"), fence!(), ")");
     EVIDENCE = concat!("SELECT party_key, evidence FROM company_links
         WHERE org_id = $1 AND connection_id = $2 AND party_key", in_list!("$3"));
     NOTES = concat!("SELECT stream, generation, read_seq, record_keys FROM seen_notes

@@ -37,10 +37,12 @@ statements! {
         WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
     ACCEPTED = concat!("DELETE FROM rejected_records
         WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
-    FINISH_DELIVERIES = concat!("UPDATE deliveries SET state = done.value ->> 'state', error = done.value ->> 'error',
-            touched = done.value ->> 'touched', party_key = done.value ->> 'party', finished_at = $3
-        FROM (SELECT value FROM ", json_rows!("$4"), ") done
-        WHERE deliveries.id = done.value ->> 'id' AND deliveries.org_id = $1 AND deliveries.connection_id = $2
+    FINISH_DELIVERIES = concat!("UPDATE deliveries SET state = done.state, error = done.error,
+            touched = done.touched, party_key = done.party, finished_at = $3
+        FROM (SELECT value ->> 'id' AS id, value ->> 'state' AS state, value ->> 'error' AS error,
+                value ->> 'touched' AS touched, value ->> 'party' AS party
+            FROM ", json_rows!("$4"), fence!(), ") done
+        WHERE deliveries.id = done.id AND deliveries.org_id = $1 AND deliveries.connection_id = $2
             AND deliveries.state = 'pending'");
 }
 

@@ -31,20 +31,21 @@ statements! {
         SELECT j.id, j.org_id, j.connection_id, j.kind, j.lane, j.dedupe_key, j.args, j.priority, j.max_attempts,
             x.state, j.pushed_at, x.attempts, j.claim, x.ended, x.error
         FROM (SELECT value ->> 'job' AS job, value ->> 'state' AS state, CAST(value ->> 'attempts' AS BIGINT) AS attempts,
-                CAST(value ->> 'ended' AS BIGINT) AS ended, value ->> 'error' AS error FROM ", json_rows!("$1"), ") x
+                CAST(value ->> 'ended' AS BIGINT) AS ended, value ->> 'error' AS error FROM ", json_rows!("$1"), fence!(), ") x
         JOIN jobs j ON j.id = x.job");
     REMOVE = concat!("DELETE FROM jobs WHERE id", in_list!("$1"));
     READY = concat!("UPDATE jobs SET state = 'ready', due = x.run_at <= $2, run_at = x.run_at, attempts = x.attempts,
             suspicion = x.suspicion, worker = NULL, claimed_at = NULL, lease_until = NULL
         FROM (SELECT value ->> 'job' AS job, CAST(value ->> 'at' AS BIGINT) AS run_at,
                 CAST(value ->> 'attempts' AS BIGINT) AS attempts,
-                CAST(value ->> 'suspicion' AS BIGINT) AS suspicion FROM ", json_rows!("$1"), ") x
+                CAST(value ->> 'suspicion' AS BIGINT) AS suspicion FROM ", json_rows!("$1"), fence!(), ") x
         WHERE jobs.id = x.job");
     FORGET_OLD_ATTEMPTS = concat!("DELETE FROM job_attempts WHERE job_id", in_list!("$1"), " AND claim <=
         (SELECT j.claim FROM jobs j WHERE j.id = job_attempts.job_id) - $2");
     LOAD_WAITING = concat!("SELECT org_id, dedupe_key, id, run_at FROM jobs
-        WHERE id", in_select!(concat!("SELECT (SELECT w.id FROM jobs w WHERE w.org_id = value ->> 'org'
-            AND w.dedupe_key = value ->> 'key' AND w.state = 'ready' LIMIT 1) FROM ", json_rows!("$1"))));
+        WHERE id", in_select!(concat!("SELECT (SELECT w.id FROM jobs w WHERE w.org_id = x.org
+            AND w.dedupe_key = x.dedupe AND w.state = 'ready' LIMIT 1)
+        FROM (SELECT value ->> 'org' AS org, value ->> 'key' AS dedupe FROM ", json_rows!("$1"), fence!(), ") x")));
     // What an unfinished job hands to the waiting one that takes its place.
     INHERIT = "UPDATE jobs SET run_at = CAST($2 AS BIGINT), due = CAST($2 AS BIGINT) <= CAST($3 AS BIGINT),
             attempts = CASE WHEN attempts < $4 THEN $4 ELSE attempts END,

@@ -31,8 +31,9 @@ statements! {
             CAST(value ->> 'at' AS BIGINT), $2
         FROM ", json_rows!("$1"));
     FIND_WAITING = concat!("SELECT org_id, dedupe_key, id, run_at, priority FROM jobs
-        WHERE id", in_select!(concat!("SELECT (SELECT w.id FROM jobs w WHERE w.org_id = value ->> 'org'
-            AND w.dedupe_key = value ->> 'key' AND w.state = 'ready' LIMIT 1) FROM ", json_rows!("$1"))));
+        WHERE id", in_select!(concat!("SELECT (SELECT w.id FROM jobs w WHERE w.org_id = x.org
+            AND w.dedupe_key = x.dedupe AND w.state = 'ready' LIMIT 1)
+        FROM (SELECT value ->> 'org' AS org, value ->> 'key' AS dedupe FROM ", json_rows!("$1"), fence!(), ") x")));
     // Never later than it is, never behind where it is.
     HASTEN = "UPDATE jobs SET
             run_at = CASE WHEN run_at > $2 THEN $2 ELSE run_at END,
@@ -50,7 +51,7 @@ statements! {
             WHERE j.org_id = job_touches.org_id AND j.dedupe_key = job_touches.dedupe_key AND j.state = 'ready')
         RETURNING id, org_id, connection_id, kind, lane, dedupe_key, args, priority, max_attempts, run_at";
     TAKE_TOUCHES = concat!("DELETE FROM job_touches WHERE EXISTS (SELECT 1 FROM
-            (SELECT value ->> 'org' AS org, value ->> 'key' AS dedupe FROM ", json_rows!("$1"), ") x
+            (SELECT value ->> 'org' AS org, value ->> 'key' AS dedupe FROM ", json_rows!("$1"), fence!(), ") x
             WHERE x.org = job_touches.org_id AND x.dedupe = job_touches.dedupe_key)");
     PROMOTE_DUE = concat!("UPDATE jobs SET due = true WHERE id IN (SELECT id FROM jobs
         WHERE state = 'ready' AND NOT due AND run_at <= $1 ORDER BY run_at LIMIT $2", skip_locked!(), ")");

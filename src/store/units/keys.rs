@@ -14,11 +14,11 @@ statements! {
     LOAD_KEYS = concat!("SELECT kind, value, company_id FROM company_keys WHERE org_id = $1 AND company_id",
         in_list!("$2"), " AND kind <> 'email'");
     DELETE_KEYS = concat!("DELETE FROM company_keys WHERE org_id = $1 AND (kind, value, company_id) IN
-        (SELECT value ->> 0, value ->> 1, value ->> 2 FROM", json_rows!("$2"), ")");
+        (SELECT value ->> 0, value ->> 1, value ->> 2 FROM", json_rows!("$2"), fence!(), ")");
     // Run when the users are written: whoever still has the address there keeps the key.
     DROP_EMAILS = concat!("DELETE FROM company_keys
         WHERE org_id = $1 AND kind = 'email' AND (company_id, value) IN
-            (SELECT value ->> 0, value ->> 1 FROM", json_rows!("$2"), ")
+            (SELECT value ->> 0, value ->> 1 FROM", json_rows!("$2"), fence!(), ")
             AND NOT EXISTS (SELECT 1 FROM end_users u WHERE u.company_id = company_keys.company_id
                 AND u.matchable_email = company_keys.value AND u.org_id = $1)
         RETURNING value");

@@ -29,7 +29,7 @@ statements! {
         WHERE org_id = $1 AND kind = $2 AND value", in_list!("$3"));
     DELETE_CANDIDATES = concat!("DELETE FROM link_candidates
         WHERE org_id = $1 AND (kind, value, connection_id, party_key) IN
-            (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM", json_rows!("$2"), ")");
+            (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM", json_rows!("$2"), fence!(), ")");
     PLACEHOLDERS_WITHOUT_LINKS = concat!("SELECT id FROM companies WHERE org_id = $1 AND placeholder AND id",
         in_list!("$2"), " AND NOT EXISTS (SELECT 1 FROM company_links l WHERE l.company_id = companies.id)
             AND NOT EXISTS (SELECT 1 FROM end_users u WHERE u.company_id = companies.id)");

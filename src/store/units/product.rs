@@ -40,10 +40,10 @@ statements! {
     COMPANY_NAMES = concat!("SELECT id, external_id FROM companies WHERE org_id = $1 AND id", in_list!("$2"));
     ORG_NAME = "SELECT name FROM orgs WHERE id = $1";
     // Sightings: nothing that an index or a reader of the record looks at.
-    SEEN = concat!("UPDATE end_users SET first_seen = CAST(rows.value ->> 1 AS BIGINT),
-            last_seen = CAST(rows.value ->> 2 AS BIGINT)
-        FROM (SELECT value FROM ", json_rows!("$2"), ") rows
-        WHERE end_users.org_id = $1 AND end_users.id = rows.value ->> 0");
+    SEEN = concat!("UPDATE end_users SET first_seen = x.first_seen, last_seen = x.last_seen
+        FROM (SELECT value ->> 0 AS id, CAST(value ->> 1 AS BIGINT) AS first_seen,
+                CAST(value ->> 2 AS BIGINT) AS last_seen FROM ", json_rows!("$2"), fence!(), ") x
+        WHERE end_users.org_id = $1 AND end_users.id = x.id");
 }
 
 /// A record of the unit: as it was read, and as it will be written.

@@ -11,13 +11,15 @@ use crate::store::convert::clean;
 use crate::store::identity::{Lookup, StoredView};
 
 statements! {
-    STAMP = "SELECT u.id AS user_id, u.version AS user_version, k.id AS company_id, k.version AS company_version
-        FROM (SELECT 1 AS one) o
-        LEFT JOIN end_users u ON u.org_id = $1
-            AND u.id = COALESCE((SELECT x.id FROM end_users x WHERE x.org_id = $1 AND x.external_id = $3), $2)
+    // Who is meant is found first, and fenced; CASE, for COALESCE may leak, and would walk the organisation.
+    STAMP = concat!("SELECT u.id AS user_id, u.version AS user_version, k.id AS company_id, k.version AS company_version
+        FROM (SELECT
+            COALESCE((SELECT x.id FROM end_users x WHERE x.org_id = $1 AND x.external_id = $3), $2) AS user_id,
+            COALESCE((SELECT y.id FROM companies y WHERE y.org_id = $1 AND y.external_id = $5), $4) AS company_id",
+            fence!(), ") o
+        LEFT JOIN end_users u ON u.org_id = $1 AND u.id = o.user_id
         LEFT JOIN companies k ON k.org_id = $1
-            AND k.id = COALESCE(u.company_id,
-                (SELECT y.id FROM companies y WHERE y.org_id = $1 AND y.external_id = $5), $4)";
+            AND k.id = CASE WHEN u.company_id IS NULL THEN o.company_id ELSE u.company_id END");
     USER_BY_ID = "SELECT * FROM end_users WHERE org_id = $1 AND id = $2";
     USER_BY_EXTERNAL = "SELECT * FROM end_users WHERE org_id = $1 AND external_id = $2";
     COMPANY_BY_ID = "SELECT * FROM companies WHERE org_id = $1 AND id = $2";
