@@ -396,3 +396,30 @@ async fn meetings_are_read_without_the_list_of_archived_ones() {
     let (all, _) = pages(session.as_ref(), "meetings", ReadMode::Full, None).await;
     assert_eq!(records(all).len(), 19, "a full pass finds it");
 }
+
+#[tokio::test]
+async fn the_demo_portal_reads_and_changes() {
+    let sandbox = sandbox().await;
+    let demo = sandbox.seed_demo().unwrap();
+    assert!(sandbox.seed_demo().is_none(), "it is not empty any more");
+    assert!(sandbox.take_events().is_empty(), "the past is not announced");
+    let session = open(&sandbox, json!({}));
+    let mut of_demo = BTreeSet::new();
+    for spec in Connector::spec(&HubSpot).streams {
+        let (read, _) = pages(session.as_ref(), spec.name, ReadMode::Full, None).await;
+        for record in records(read) {
+            let extract = Connector::facts(&HubSpot, &record).unwrap();
+            if extract.party.is_some_and(|party| party.id == demo.company.to_string()) {
+                of_demo.insert(spec.name);
+            }
+        }
+    }
+    assert_eq!(of_demo.into_iter().collect::<Vec<_>>(), ["companies", "contacts", "deals", "meetings"]);
+    sandbox.demo_change(&demo);
+    let kinds: Vec<String> = sandbox.take_events().into_iter().map(|event| event.kind).collect();
+    for kind in ["company.propertyChange", "ticket.creation", "ticket.associationChange"] {
+        assert!(kinds.iter().any(|k| k == kind), "{kind} in {kinds:?}");
+    }
+    let batch = session.read_party(&keys("companies", &[demo.company])[0]).await.unwrap();
+    assert!(batch.records.iter().any(|record| record.key.stream == "tickets"));
+}

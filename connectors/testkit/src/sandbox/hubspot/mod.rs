@@ -9,6 +9,7 @@
 //! It is no HubSpot: there are no pipelines, schemas, lists or custom objects in it, and a value is kept as it is
 //! written.
 
+mod demo;
 mod events;
 mod limits;
 mod read;
@@ -28,6 +29,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use demo::Demo;
 pub use events::{BATCH, Delivered, SandboxEvent, batch, sign_v1, sign_v2, sign_v3};
 pub use limits::Limits;
 pub use store::{KINDS, Kind};
@@ -305,6 +307,17 @@ impl HubSpotSandbox {
     /// Adds `n` companies with a contact and a won deal each, a day apart. No events.
     pub fn seed(&self, n: usize) {
         seed::companies(&self.inner, n);
+    }
+
+    /// Fills an empty portal with customers of the sandbox Stripe's demo, by their domains. No events. `None` where the
+    /// portal is not empty.
+    pub fn seed_demo(&self) -> Option<Demo> {
+        demo::seed(&self.inner)
+    }
+
+    /// Lets the demo's company grow and open a ticket.
+    pub fn demo_change(&self, demo: &Demo) {
+        demo::change(&self.inner, demo);
     }
 
     /// How far searches lag behind from now on.
