@@ -99,7 +99,8 @@ pub struct Call {
     headers: HeaderMap,
     body: Option<(HeaderValue, Bytes)>,
     dialect: Dialect,
-    left: Option<StatusCode>,
+    left: Vec<StatusCode>,
+    at_most: Option<f64>,
 }
 
 impl Call {
@@ -117,7 +118,8 @@ impl Call {
             headers: HeaderMap::new(),
             body: None,
             dialect: Dialect::default(),
-            left: None,
+            left: Vec::new(),
+            at_most: None,
         })
     }
 
@@ -190,10 +192,17 @@ impl Call {
     }
 
     /// Leaves answers of this status to the connector instead of making an error of them (a probe that
-    /// asks what is forbidden).
+    /// asks what is forbidden). May be said of several.
     #[must_use]
     pub fn leave(mut self, status: StatusCode) -> Self {
-        self.left = Some(status);
+        self.left.push(status);
+        self
+    }
+
+    /// This endpoint takes no more than so many calls a second, whatever others of the account take.
+    #[must_use]
+    pub fn at_most(mut self, per_second: f64) -> Self {
+        self.at_most = Some(per_second);
         self
     }
 
@@ -346,11 +355,16 @@ impl Io {
     ///
     /// # Errors
     /// 401, 403: [`ConnectorError::Auth`]. 429: [`ConnectorError::RateLimited`], which the budget
-    /// remembers. 408, 5xx (but 501), time-outs, refused, reset and cut connections:
+    /// remembers; also without a call, while the reserve of a daily quota is reached
+    /// ([`Budget::observe`](crate::Budget::observe)). 408, 5xx (but 501), time-outs, refused, reset and cut connections:
     /// [`ConnectorError::Transient`]. A redirect, a body over the limit: [`ConnectorError::Protocol`].
     pub async fn call(&self, call: &Call) -> Result<Answer, ConnectorError> {
         let endpoint = call.endpoint;
-        let permit = self.budget.acquire(self.priority, endpoint).await;
+        if let Some(wait) = self.budget.exhausted(self.priority) {
+            let wait = chrono::TimeDelta::from_std(wait).unwrap_or(chrono::TimeDelta::days(1));
+            return Err(ConnectorError::RateLimited { until: self.http.clock.now() + wait });
+        }
+        let permit = self.budget.acquire_at(self.priority, endpoint, call.at_most).await;
         let limit = self.http.config.total_timeout;
         let answer = match tokio::time::timeout(limit, self.http.exchange(call)).await {
             Ok(answer) => answer?,
@@ -366,7 +380,7 @@ impl Io {
         if status != StatusCode::TOO_MANY_REQUESTS {
             self.budget.answered();
         }
-        if call.left == Some(status) {
+        if call.left.contains(&status) {
             return Ok(answer);
         }
         match status.as_u16() {

@@ -31,7 +31,7 @@ pub mod signature;
 pub mod spec;
 pub mod webhook;
 
-pub use budget::{Budget, BudgetStats, Demand, Fill, Grant, Permit, Priority, Throttle};
+pub use budget::{Budget, BudgetStats, Daily, Demand, Fill, Grant, Permit, Priority, Quota, Throttle};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use connector::{Account, Connector, DynConnector, Extract, Io, Mode, Secrets, Session};
 pub use endpoint::{Endpoint, EndpointAdmin, NewEndpoint};

@@ -1,4 +1,4 @@
-//! HMAC-SHA256 signatures, checked in constant time against any of several secrets.
+//! HMAC-SHA256 signatures (and the older kind, SHA-256 with the secret in front), checked in constant time against any of several secrets.
 //!
 //! Every provider signs a different text and writes the digest differently; what they share is here:
 //! the digest over parts of a request that are never copied together, a comparison that takes as long
@@ -7,9 +7,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::clock::Timestamp;
@@ -32,6 +34,16 @@ pub fn hmac_sha256(secret: &[u8], parts: &[&[u8]]) -> Digest {
     mac.finalize().into_bytes().into()
 }
 
+/// SHA-256 of the concatenation of `parts`.
+#[must_use]
+pub fn sha256(parts: &[&[u8]]) -> Digest {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
 /// Whether any of `candidates` is the signature of `parts` under any of `secrets`.
 ///
 /// Every pair is compared and none ends the loop, so the time taken tells neither how many bytes were
@@ -44,6 +56,31 @@ pub fn verify_hmac_sha256(
     parts: &[&[u8]],
     candidates: &[Digest],
 ) -> Result<(), SignatureError> {
+    verify_any(secrets, candidates, |secret| hmac_sha256(secret, parts))
+}
+
+/// As [`verify_hmac_sha256`], for the older kind of signature: SHA-256 of the secret followed by `parts`.
+///
+/// # Errors
+/// As [`verify_hmac_sha256`].
+pub fn verify_secret_sha256(
+    secrets: &[SecretString],
+    parts: &[&[u8]],
+    candidates: &[Digest],
+) -> Result<(), SignatureError> {
+    verify_any(secrets, candidates, |secret| {
+        let mut all = Vec::with_capacity(parts.len() + 1);
+        all.push(secret);
+        all.extend(parts);
+        sha256(&all)
+    })
+}
+
+fn verify_any(
+    secrets: &[SecretString],
+    candidates: &[Digest],
+    sign: impl Fn(&[u8]) -> Digest,
+) -> Result<(), SignatureError> {
     let mut usable = false;
     let mut found = Choice::from(0);
     for secret in secrets {
@@ -52,7 +89,7 @@ pub fn verify_hmac_sha256(
             continue;
         }
         usable = true;
-        let digest = hmac_sha256(secret, parts);
+        let digest = sign(secret);
         for candidate in candidates {
             found |= digest.ct_eq(candidate);
         }
@@ -74,6 +111,12 @@ pub fn digest_from_hex(text: &str) -> Option<Digest> {
     let mut digest = [0; 32];
     hex::decode_to_slice(text, &mut digest).ok()?;
     Some(digest)
+}
+
+/// A digest from base64 with its padding; `None` for anything else, also for digits that stand for nothing.
+#[must_use]
+pub fn digest_from_base64(text: &str) -> Option<Digest> {
+    STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// A count of seconds (or milliseconds) since 1970, written with decimal digits only: no sign, no
@@ -140,6 +183,27 @@ mod tests {
             verify_hmac_sha256(&secrets(&["", "real"]), &[b"body"], &[digest]),
             Err(SignatureError::Mismatch)
         );
+    }
+
+    #[test]
+    fn the_older_kind_is_the_hash_of_secret_and_text() {
+        // FIPS 180-2, B.1: SHA-256("abc").
+        let abc =
+            digest_from_hex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
+        assert_eq!(sha256(&[b"a", b"bc"]), abc);
+        assert_eq!(verify_secret_sha256(&secrets(&["x", "ab"]), &[b"c"], &[abc]), Ok(()));
+        assert_eq!(verify_secret_sha256(&secrets(&["abc"]), &[b"c"], &[abc]), Err(SignatureError::Mismatch));
+        // Without a secret everybody could make it.
+        assert_eq!(verify_secret_sha256(&secrets(&[""]), &[b"abc"], &[abc]), Err(SignatureError::NoSecret));
+    }
+
+    #[test]
+    fn base64_is_strict() {
+        let text = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
+        assert_eq!(digest_from_base64(text), Some(sha256(&[b"abc"])));
+        for bad in ["", "ungW", &text[..43], &text.replace("Fa0=", "Fa1="), &text.replace('+', "-")] {
+            assert_eq!(digest_from_base64(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -73,6 +73,26 @@ pub trait WebhookSource: Send + Sync {
     /// Checks the signature against any of `secrets`, in constant time, before the body is parsed.
     fn verify(&self, secrets: &[SecretString], request: &RawRequest<'_>) -> Result<(), SignatureError>;
 
+    /// As [`Self::verify`], with the settings of the connection: for providers that sign in several ways, of which
+    /// the weaker ones are taken only where a setting says so.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    fn verify_with(
+        &self,
+        _settings: &serde_json::Value,
+        secrets: &[SecretString],
+        request: &RawRequest<'_>,
+    ) -> Result<(), SignatureError> {
+        self.verify(secrets, request)
+    }
+
+    /// Whether the event demands that what it names as gone is erased wherever it is kept, history included: a
+    /// person asked to be forgotten.
+    fn erases(&self, _event: &Event) -> bool {
+        false
+    }
+
     /// The events of a verified request. An error text is for the operator; the sender gets 400.
     fn route(&self, request: &RawRequest<'_>) -> Result<Vec<Event>, String>;
 }

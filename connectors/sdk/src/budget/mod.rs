@@ -66,6 +66,36 @@ pub struct BudgetStats {
     pub rate: f64,
 }
 
+/// What an answer says of the calls that its provider allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Quota {
+    /// Calls per second of the account, as the provider states them for these credentials.
+    pub per_second: Option<f64>,
+    /// The quota of the day.
+    pub daily: Option<Daily>,
+}
+
+/// A quota of calls a day, which the account's owner and their other programs draw on, too.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Daily {
+    /// Calls a day.
+    pub limit: u64,
+    /// Calls that are left of them.
+    pub remaining: u64,
+    /// The part of the quota (0 to 1) that is left to others. Reading again what webhooks named may use half of it.
+    pub reserve: f64,
+}
+
+impl Daily {
+    /// Whether a call of this priority would touch what is left to others.
+    #[expect(clippy::cast_precision_loss, reason = "a count of calls a day is small")]
+    fn is_spent(&self, priority: Priority) -> bool {
+        let reserve = self.limit as f64 * self.reserve;
+        let kept = if priority == Priority::Webhook { reserve / 2.0 } else { reserve };
+        self.remaining as f64 <= kept
+    }
+}
+
 /// A burst of this many seconds' worth of calls is allowed after a pause. Small, because a provider
 /// counts by the second and a burst comes on top of the sustained rate.
 const BURST_SECONDS: f64 = 0.05;
@@ -79,6 +109,9 @@ const FLOOR: f64 = 1.0 / 64.0;
 const DEFAULT_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(64));
 /// Granted calls that were not made after this long are lost: others may have been granted since.
 const GRANT_KEEPS: Duration = Duration::from_millis(500);
+/// While a daily quota is spent, one call goes out after this time to see whether a new day has begun: when a
+/// provider's day begins is the account's affair.
+const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
 /// No provider's word keeps an account silent for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -106,11 +139,15 @@ struct State {
     fed: bool,
     /// Refusals that the other processes do not know of yet.
     refused: Vec<Refusal>,
+    /// The quota of the day, and when it was seen.
+    daily: Option<(Daily, Instant)>,
 }
 
 #[derive(Debug)]
 struct Waiter {
     endpoint: String,
+    /// The endpoint's own rate, where it has one.
+    at_most: Option<f64>,
     grant: oneshot::Sender<()>,
 }
 
@@ -249,15 +286,23 @@ impl State {
             }
             if let Some(at) = self.account.ready_at(now) {
                 again = earlier(again, at);
+                if self.fed {
+                    // Until an endpoint of its own rate is ready, nothing is asked for it.
+                    let own = self.waiting.values().filter(|waiter| waiter.at_most.is_some());
+                    let ready = own.filter_map(|w| self.endpoints.get(&w.endpoint)?.ready_at(now)).min();
+                    again = ready.map_or(again, |at| earlier(again, at));
+                }
                 break;
             }
-            if let Some(rate) = self.per_endpoint {
+            // A rate of the endpoint's own is divided evenly; what all endpoints have in common is granted.
+            let own = waiter.at_most.map(|rate| (rate / self.concurrency.shared_by, false));
+            if let Some((rate, fed)) = own.or(self.per_endpoint.map(|rate| (rate, self.fed))) {
                 let bucket = match self.endpoints.get_mut(&waiter.endpoint) {
                     Some(bucket) => bucket,
                     None => self
                         .endpoints
                         .entry(waiter.endpoint.clone())
-                        .or_insert_with(|| Bucket::new(rate, self.fed, now)),
+                        .or_insert_with(|| Bucket::new(rate, fed, now)),
                 };
                 bucket.advance(now);
                 if let Some(at) = bucket.ready_at(now) {
@@ -330,6 +375,7 @@ impl Budget {
                 stats: BudgetStats::default(),
                 fed,
                 refused: Vec::new(),
+                daily: None,
             })),
             free: Mutex::default(),
             hungry: Arc::default(),
@@ -345,6 +391,17 @@ impl Budget {
 
     /// Waits for a turn. The permit is held while the call runs; dropping it ends the call.
     pub async fn acquire(self: &Arc<Self>, priority: Priority, endpoint: &str) -> Permit {
+        self.acquire_at(priority, endpoint, None).await
+    }
+
+    /// As [`Budget::acquire`], for an endpoint that takes no more than `at_most` calls a second. All calls of an
+    /// endpoint name the same rate.
+    pub async fn acquire_at(
+        self: &Arc<Self>,
+        priority: Priority,
+        endpoint: &str,
+        at_most: Option<f64>,
+    ) -> Permit {
         let Some(state) = &self.state else {
             let mut stats = lock(&self.free);
             stats.calls += 1;
@@ -357,7 +414,7 @@ impl Budget {
             let mut state = lock(state);
             let ticket = (priority, state.next_ticket);
             state.next_ticket += 1;
-            state.waiting.insert(ticket, Waiter { endpoint: endpoint.to_owned(), grant });
+            state.waiting.insert(ticket, Waiter { endpoint: endpoint.to_owned(), at_most, grant });
             (ticket, state.pump(started))
         };
         self.hungry.notify_one();
@@ -442,6 +499,41 @@ impl Budget {
         if let Some(state) = &self.state {
             lock(state).refusals = 0;
         }
+    }
+
+    /// Takes in what an answer said of the calls that are allowed. The rate of a fed budget stays: it is granted.
+    pub fn observe(&self, quota: &Quota) {
+        let Some(state) = &self.state else { return };
+        let now = Instant::now();
+        let mut state = lock(state);
+        if let Some(rate) = quota.per_second.filter(|rate| rate.is_finite() && *rate > 0.0)
+            && !state.fed
+        {
+            state.account.advance(now);
+            let unhurt = state.account.rate >= state.account.full_rate;
+            state.account.full_rate = rate;
+            state.account.rate = if unhurt { rate } else { state.account.rate.min(rate) };
+        }
+        if let Some(daily) = quota.daily {
+            state.daily = Some((daily, now));
+        }
+    }
+
+    /// How long a call of this priority is to wait because the day's quota is used up to its reserve. From time to
+    /// time one call is let through to look again.
+    pub fn exhausted(&self, priority: Priority) -> Option<Duration> {
+        let mut state = lock(self.state.as_ref()?);
+        let (daily, at) = state.daily.as_mut()?;
+        if !daily.is_spent(priority) {
+            return None;
+        }
+        let now = Instant::now();
+        let wait = LOOK_AGAIN.saturating_sub(now.saturating_duration_since(*at));
+        if wait.is_zero() {
+            *at = now;
+            return None;
+        }
+        Some(wait)
     }
 
     /// What this budget has seen.

@@ -61,12 +61,25 @@ impl State {
         let refusals = std::mem::take(&mut self.refused);
         let mut demand = Demand { priority: None, calls: 0, endpoints: BTreeMap::new(), refusals };
         if !self.account.is_blocked(now) {
+            let mut own: BTreeMap<&str, u32> = BTreeMap::new();
             for ((priority, _), waiter) in &self.waiting {
-                if self.per_endpoint.is_some() {
-                    let bucket = self.endpoints.get(&waiter.endpoint);
-                    if bucket.is_some_and(|bucket| bucket.is_blocked(now)) {
+                let bucket = self.endpoints.get_mut(&waiter.endpoint).map(|bucket| {
+                    if waiter.at_most.is_some() {
+                        bucket.advance(now);
+                    }
+                    &*bucket
+                });
+                if bucket.is_some_and(|bucket| bucket.is_blocked(now)) {
+                    continue;
+                }
+                if waiter.at_most.is_some() {
+                    // No more of the account's calls than the endpoint takes now: the others would be lost.
+                    let counted = own.entry(&waiter.endpoint).or_default();
+                    if *counted >= bucket.map_or(1, Bucket::whole_tokens) {
                         continue;
                     }
+                    *counted += 1;
+                } else if self.per_endpoint.is_some() {
                     *demand.endpoints.entry(waiter.endpoint.clone()).or_default() += 1;
                 }
                 demand.priority.get_or_insert(*priority);

@@ -283,3 +283,120 @@ async fn a_budget_that_goes_says_so() {
     drop(budget);
     hungry.notified().await;
 }
+
+fn quota(per_second: f64) -> Quota {
+    Quota { per_second: Some(per_second), daily: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_that_a_provider_states_is_taken_over() {
+    let budget = budget(100.0, None, 8);
+    calls(&budget, "a", 10).await;
+    budget.observe(&quota(10.0));
+    let took = calls(&budget, "a", 100).await;
+    assert!(took >= Duration::from_millis(9_300) && took <= Duration::from_secs(11), "{took:?}");
+    budget.observe(&quota(1_000.0));
+    assert!((budget.stats().rate - 1_000.0).abs() < 1e-6, "no refusal speaks against it");
+    // After a refusal the rate is won back slowly, whatever is stated.
+    budget.refused("a", Throttle::Account, Some(Duration::ZERO));
+    budget.observe(&quota(1_000.0));
+    assert!((budget.stats().rate - 500.0).abs() < 1.0);
+    for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        budget.observe(&quota(nonsense));
+    }
+    assert!((budget.stats().rate - 500.0).abs() < 1.0);
+    // A fed one has its rate from what the processes share.
+    let fed = Arc::new(Budget::fed(
+        RateBudget {
+            live_per_second: 50.0,
+            test_per_second: 1.0,
+            per_endpoint_per_second: None,
+            concurrency: 1,
+        },
+        Mode::Live,
+    ));
+    fed.observe(&quota(1.0));
+    assert!((fed.stats().rate - 50.0).abs() < 1e-6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reserve_of_a_daily_quota_is_left_to_others() {
+    let budget = budget(100.0, None, 8);
+    let left =
+        |remaining| Quota { per_second: None, daily: Some(Daily { limit: 1_000, remaining, reserve: 0.1 }) };
+    for priority in [Priority::Webhook, Priority::Incremental, Priority::Backfill] {
+        assert_eq!(budget.exhausted(priority), None, "nothing is known");
+    }
+    for (remaining, spent) in [
+        (101, [false; 3]),
+        (100, [false, true, true]),
+        (51, [false, true, true]),
+        (50, [true; 3]),
+        (0, [true; 3]),
+    ] {
+        budget.observe(&left(remaining));
+        let found = [Priority::Webhook, Priority::Incremental, Priority::Backfill]
+            .map(|priority| budget.exhausted(priority).is_some());
+        assert_eq!(found, spent, "{remaining} left");
+    }
+    // A new day begins unseen: one call looks, and the others wait for what it finds.
+    assert_eq!(budget.exhausted(Priority::Backfill), Some(LOOK_AGAIN));
+    tokio::time::advance(LOOK_AGAIN).await;
+    assert_eq!(budget.exhausted(Priority::Backfill), None);
+    assert_eq!(budget.exhausted(Priority::Backfill), Some(LOOK_AGAIN));
+    budget.observe(&left(1_000));
+    assert_eq!(budget.exhausted(Priority::Backfill), None);
+    assert_eq!(Budget::unlimited().exhausted(Priority::Backfill), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_may_have_a_rate_of_its_own() {
+    let budget = budget(1_000.0, None, 64);
+    let started = Instant::now();
+    for _ in 0..20 {
+        drop(budget.acquire_at(Priority::Backfill, "search", Some(4.0)).await);
+        drop(budget.acquire(Priority::Backfill, "list").await);
+    }
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(4_700) && took < Duration::from_millis(5_500), "{took:?}");
+    // Others pass it.
+    let waiting = tokio::spawn({
+        let budget = Arc::clone(&budget);
+        async move { drop(budget.acquire_at(Priority::Webhook, "search", Some(4.0)).await) }
+    });
+    tokio::task::yield_now().await;
+    assert!(calls(&budget, "list", 5).await < Duration::from_millis(50));
+    waiting.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fed_budget_asks_for_what_an_endpoint_takes_and_no_more() {
+    let limits = RateBudget {
+        live_per_second: 100.0,
+        test_per_second: 1.0,
+        per_endpoint_per_second: None,
+        concurrency: 64,
+    };
+    let budget = Arc::new(Budget::fed(limits, Mode::Live));
+    let mut tasks = Vec::new();
+    for _ in 0..10 {
+        let budget = Arc::clone(&budget);
+        tasks.push(tokio::spawn(async move {
+            drop(budget.acquire_at(Priority::Backfill, "search", Some(4.0)).await);
+        }));
+    }
+    tokio::task::yield_now().await;
+    let started = Instant::now();
+    let mut granted = 0;
+    while tasks.iter().any(|task| !task.is_finished()) {
+        if let Some(demand) = budget.demand() {
+            assert!(demand.calls <= 1 && demand.endpoints.is_empty(), "{demand:?}");
+            granted += demand.calls;
+            let account = Fill { tokens: demand.calls, rate: 100.0, blocked_for: Duration::ZERO };
+            budget.grant(&Grant { account, processes: 1, ..Grant::default() });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!((10..=60).contains(&granted), "{granted}");
+}

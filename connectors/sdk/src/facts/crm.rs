@@ -20,6 +20,21 @@ pub struct Organization {
     /// Web domains, without scheme, in lower case, the main one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub domains: Vec<String>,
+    /// What it does, in the provider's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub industry: Option<String>,
+    /// How many people work there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub employees: Option<u64>,
+    /// How far it has come as a customer, in the provider's word (`lead`, `customer`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_stage: Option<String>,
+    /// Id of the person of our side who looks after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Ids of the organizations that were merged into this one: what was known of them is known of this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<String>,
     /// Whether the provider says that it is gone.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub deleted: bool,
@@ -39,9 +54,21 @@ pub struct Person {
     /// E-mail addresses, the main one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emails: Vec<String>,
-    /// Ids of the organizations that they belong to.
+    /// Ids of the organizations that they belong to, the main one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub organizations: Vec<String>,
+    /// Whether they are of our side (the owner of accounts), not of a customer's.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub staff: bool,
+    /// How far they have come as a customer, in the provider's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_stage: Option<String>,
+    /// Id of the person of our side who looks after them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Ids of the persons that were merged into this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<String>,
     /// Whether the provider says that they are gone.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub deleted: bool,
@@ -194,6 +221,21 @@ pub struct Engagement {
     /// Subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    /// Whether it came from the customer; `None` for what has no direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inbound: Option<bool>,
+    /// Ids of the organizations that it was with, the main one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<String>,
+    /// Ids of the persons that it was with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<String>,
+    /// Id of the person of our side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What was said, where the connection is set to read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
 }
 
 /// Where a ticket stands.
@@ -249,6 +291,15 @@ pub struct Ticket {
         with = "chrono::serde::ts_milliseconds_option"
     )]
     pub closed: Option<Timestamp>,
+    /// Ids of the organizations that it is about, the main one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub organizations: Vec<String>,
+    /// Ids of the persons that it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<String>,
+    /// Id of the person of our side who works on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// A conversation with a customer.

@@ -5,4 +5,6 @@
 
 pub mod chance;
 pub mod faults;
+pub mod hubspot;
 pub mod stripe;
+mod wire;

@@ -16,6 +16,7 @@ use super::read::{self, Refusal};
 use super::store::{KINDS, Kind};
 use super::{API_VERSION, Inner, form, lock, render, shapes};
 use crate::sandbox::faults::Fault;
+use crate::sandbox::wire::{cut, json as json_response, raw};
 
 /// Bodies of writes are forms; none is larger.
 const LARGEST_FORM: usize = 1024 * 1024;
@@ -106,13 +107,6 @@ fn operation(method: &Method, path: &str) -> String {
         out.push_str(if known { segment } else { ":id" });
     }
     out
-}
-
-fn json_response(status: StatusCode, text: String) -> Response {
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 fn refused(refusal: &Refusal) -> Response {
@@ -244,20 +238,6 @@ fn allow(inner: &Inner, path: &str) -> Result<(), Refusal> {
         ),
         ..Refusal::default()
     })
-}
-
-fn raw(content_type: &'static str, bytes: impl Into<Body>) -> Response {
-    let mut response = Response::new(bytes.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-/// The announced length of `whole`, and only `sent` of it.
-fn cut(response: Response, whole: usize, sent: Bytes) -> Response {
-    let (mut parts, _) = response.into_parts();
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole));
-    let chunks = [Ok(sent), Err(std::io::Error::other("cut"))];
-    Response::from_parts(parts, Body::from_stream(futures_util::stream::iter(chunks)))
 }
 
 async fn spoil(fault: Fault, answer: Response) -> Response {
