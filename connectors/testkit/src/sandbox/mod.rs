@@ -5,4 +5,5 @@
 
 pub mod chance;
 pub mod faults;
+pub mod pandadoc;
 pub mod stripe;
