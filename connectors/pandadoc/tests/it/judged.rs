@@ -52,7 +52,6 @@ async fn every_call_and_every_answer_keeps_to_the_vendors_file() {
     }
     admin.list().await.unwrap();
     admin.update(&made.endpoint.id, "https://halo.example/other").await.unwrap();
-    assert!(admin.create("no address", "con_1").await.is_err());
     admin.remove(&made.endpoint.id).await.unwrap();
     admin.remove(&made.endpoint.id).await.unwrap();
     for forbidden in ["documents", "members", "webhook-subscriptions"] {
@@ -104,7 +103,6 @@ async fn every_call_and_every_answer_keeps_to_the_vendors_file() {
         "PATCH /public/v1/webhook-subscriptions/{id} 200",
         "POST /public/beta/documents/ai-metadata 200",
         "POST /public/v1/webhook-subscriptions 201",
-        "POST /public/v1/webhook-subscriptions 400",
         "POST /public/v1/webhook-subscriptions 403",
     ];
     assert_eq!(operations.iter().map(String::as_str).collect::<Vec<_>>(), expected);

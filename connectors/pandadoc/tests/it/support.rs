@@ -118,16 +118,6 @@ pub(crate) fn field(key: &str, kind: &str, value: &str) -> Value {
     })
 }
 
-/// A clock that stands still.
-#[derive(Debug)]
-pub(crate) struct Still(pub(crate) Timestamp);
-
-impl Clock for Still {
-    fn now(&self) -> Timestamp {
-        self.0
-    }
-}
-
 /// Read with an API key.
 pub(crate) struct Plain(pub(crate) PandaDocSandbox);
 
@@ -166,7 +156,7 @@ macro_rules! provider {
             }
             fn fill(&self) {
                 fill(&self.0);
-                $after(&self.0);
+                ($after)(&self.0);
             }
             fn config(&self) -> Value {
                 json!({
@@ -175,7 +165,7 @@ macro_rules! provider {
                 })
             }
             fn secrets(&self) -> Secrets {
-                $secrets(&self.0)
+                ($secrets)(&self.0)
             }
             fn wrong_secrets(&self) -> Secrets {
                 secrets(API_KEY, "wrongkey9876543210")
