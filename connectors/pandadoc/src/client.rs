@@ -10,8 +10,7 @@ use url::Url;
 
 use crate::{ACCESS_TOKEN, API_KEY, READ};
 
-/// The version of PandaDoc's OpenAPI file that this connector was written against. PandaDoc itself has no
-/// version to pin but the `v1` in its paths.
+/// The version in the paths of the API; PandaDoc has no other to pin. Written against its OpenAPI file 8.8.0.
 pub const API_VERSION: &str = "v1";
 
 /// What one connection calls PandaDoc with.

@@ -1,8 +1,9 @@
 //! Where a read stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta};
+use connector_sdk::signature::hmac_sha256;
 use connector_sdk::{ConnectorError, Cursor, Partition, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,11 +30,27 @@ pub(crate) struct Plan {
     pub(crate) folder: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tag: Option<String>,
+    /// Which other settings decide what a record holds: under others it is another partition, which is read from
+    /// the start. `None` for the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settings: Option<String>,
+}
+
+/// A word for the settings that decide which documents are records, and what is in them.
+fn settings(config: &Config) -> Option<String> {
+    let usual = Config::default();
+    let of = |config: &Config| {
+        serde_json::json!([config.fields, config.created_since, config.sandbox, config.ai_metadata])
+            .to_string()
+    };
+    let text = of(config);
+    (text != of(&usual)).then(|| hex::encode(hmac_sha256(b"settings", &[text.as_bytes()]).split_at(4).0))
 }
 
 impl Plan {
     /// One for each combination of template, folder and tag: a list can be asked for one of each.
     pub(crate) fn all(config: &Config) -> Vec<Self> {
+        let settings = settings(config);
         let or_any = |list: &[String]| match list {
             [] => vec![None],
             some => some.iter().cloned().map(Some).collect(),
@@ -42,20 +59,28 @@ impl Plan {
         for template in or_any(&config.templates) {
             for folder in or_any(&config.folders) {
                 for tag in or_any(&config.tags) {
-                    let template = template.clone();
-                    plans.push(Self { v: VERSION, template, folder: folder.clone(), tag });
+                    let (template, folder, settings) = (template.clone(), folder.clone(), settings.clone());
+                    plans.push(Self { v: VERSION, template, folder, tag, settings });
                 }
             }
         }
         plans
     }
 
-    pub(crate) fn partition(&self) -> Result<Partition, ConnectorError> {
-        let parts = [("template", &self.template), ("folder", &self.folder), ("tag", &self.tag)];
+    pub(crate) fn id(&self) -> String {
+        let parts = [
+            ("template", &self.template),
+            ("folder", &self.folder),
+            ("tag", &self.tag),
+            ("settings", &self.settings),
+        ];
         let named: Vec<String> =
             parts.iter().filter_map(|(name, value)| Some(format!("{name}:{}", value.as_ref()?))).collect();
-        let id = if named.is_empty() { "all".to_owned() } else { named.join(" ") };
-        Ok(Partition { id, spec: to_json(self)? })
+        if named.is_empty() { "all".to_owned() } else { named.join(" ") }
+    }
+
+    pub(crate) fn partition(&self) -> Result<Partition, ConnectorError> {
+        Ok(Partition { id: self.id(), spec: to_json(self)? })
     }
 
     pub(crate) fn parse(partition: &Partition) -> Result<Self, ConnectorError> {
@@ -90,6 +115,20 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    /// With what another partition keeps. A change that the two tell differently was read by neither for sure.
+    fn join(&mut self, other: Self) {
+        for (id, change) in other.recent {
+            match self.recent.get(&id) {
+                Some(known) if *known != change => drop(self.recent.remove(&id)),
+                _ => drop(self.recent.insert(id, change)),
+            }
+        }
+        for (id, since) in other.extracting {
+            let first = self.extracting.get(&id).map_or(since, |known| since.min(*known));
+            self.extracting.insert(id, first);
+        }
+    }
+
     /// Forgets what is more than can be kept: the oldest changes, and any of those that are waited for.
     fn trim(&mut self) {
         while self.recent.len() > MOST_KEPT {
@@ -141,6 +180,8 @@ pub(crate) enum Position {
     Page(Box<Pass>),
     /// At the end; the next incremental read starts a little before `began`.
     Done {
+        /// The partition.
+        of: String,
         /// When the last pass began, in Unix seconds.
         #[serde(with = "chrono::serde::ts_seconds")]
         began: Timestamp,
@@ -169,6 +210,24 @@ impl Position {
         check_version(&cursor.0, "cursor")?;
         let versioned: Versioned = from_json(&cursor.0, "cursor")?;
         Ok(versioned.position)
+    }
+}
+
+/// One place for all partitions of the last pass, where they are those of `plans` and each is at its end.
+pub(crate) fn join(plans: &[Plan], cursors: &[Cursor]) -> Result<Option<Cursor>, ConnectorError> {
+    let (mut ids, mut first, mut all) = (BTreeSet::new(), None::<Timestamp>, Kept::default());
+    for cursor in cursors {
+        let Position::Done { of, began, kept } = Position::parse(cursor)? else { return Ok(None) };
+        ids.insert(of);
+        first = Some(first.map_or(began, |first| first.min(began)));
+        all.join(kept);
+    }
+    let wanted: BTreeSet<String> = plans.iter().map(Plan::id).collect();
+    match first {
+        Some(began) if ids == wanted => {
+            Position::Done { of: "joined".to_owned(), began, kept: all }.cursor().map(Some)
+        }
+        _ => Ok(None),
     }
 }
 
@@ -219,8 +278,8 @@ mod tests {
         let mut pass = Pass::new(Phase::Changed, Some(stamp(began)), kept.clone());
         pass.began = Some(began);
         for position in [
-            Position::Done { began, kept: Kept::default() },
-            Position::Done { began, kept },
+            Position::Done { of: "all".to_owned(), began, kept: Kept::default() },
+            Position::Done { of: "tag:x".to_owned(), began, kept },
             Position::Page(Box::new(pass)),
             Position::Page(Box::new(Pass::new(Phase::All, None, Kept::default()))),
         ] {
@@ -254,7 +313,7 @@ mod tests {
             kept.recent.insert(format!("{n:022}"), format!("2026-01-01T00:00:{:02}.{n:06}Z", n % 60));
             kept.extracting.insert(format!("{n:022}"), 1);
         }
-        let cursor = Position::Done { began, kept }.cursor().unwrap();
+        let cursor = Position::Done { of: "all".to_owned(), began, kept }.cursor().unwrap();
         let Position::Done { kept, .. } = Position::parse(&cursor).unwrap() else { panic!() };
         assert_eq!((kept.recent.len(), kept.extracting.len()), (MOST_KEPT, MOST_KEPT));
     }
@@ -267,5 +326,41 @@ mod tests {
         assert_eq!(ids, ["template:t1 tag:a b", "template:t2 tag:a b"]);
         let all = Plan::all(&Config::default());
         assert_eq!((all.len(), all[0].partition().unwrap().id.as_str()), (1, "all"));
+        // What decides what a record holds makes it another partition; the size of a page does not.
+        let page_size = Plan::all(&Config { page_size: 7, ..Config::default() });
+        assert_eq!(page_size, all);
+        let mut mapped = Config::default();
+        mapped.fields.end = vec!["End".to_owned()];
+        let mapped = Plan::all(&mapped)[0].id();
+        assert!(mapped.starts_with("settings:") && mapped.len() == "settings:".len() + 8, "{mapped}");
+    }
+
+    #[test]
+    fn partitions_are_joined_where_they_are_the_planned_ones() {
+        let at = |n: i64| DateTime::from_timestamp(1_790_000_000 + n, 0).unwrap();
+        let config = Config { tags: vec!["a".to_owned(), "b".to_owned()], ..Config::default() };
+        let plans = Plan::all(&config);
+        let kept = |recent: &[(&str, &str)], extracting: &[(&str, i64)]| Kept {
+            recent: recent.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+            extracting: extracting.iter().map(|(a, b)| ((*a).to_owned(), *b)).collect(),
+        };
+        let done = |of: &str, n, kept: &Kept| {
+            Position::Done { of: of.to_owned(), began: at(n), kept: kept.clone() }.cursor().unwrap()
+        };
+        let a = done("tag:a", 5, &kept(&[("x", "1"), ("y", "1")], &[("p", 9)]));
+        let b = done("tag:b", 3, &kept(&[("x", "1"), ("y", "2"), ("z", "3")], &[("p", 7)]));
+        let joined = join(&plans, &[a.clone(), b.clone()]).unwrap().unwrap();
+        let expected = kept(&[("x", "1"), ("z", "3")], &[("p", 7)]);
+        assert_eq!(
+            Position::parse(&joined).unwrap(),
+            Position::Done { of: "joined".to_owned(), began: at(3), kept: expected }
+        );
+        // Other partitions than the settings name now: from the start.
+        assert_eq!(join(&plans, std::slice::from_ref(&a)).unwrap(), None);
+        assert_eq!(join(&Plan::all(&Config::default()), &[a.clone(), b]).unwrap(), None);
+        let between =
+            Position::Page(Box::new(Pass::new(Phase::All, None, Kept::default()))).cursor().unwrap();
+        assert_eq!(join(&plans, &[a, between]).unwrap(), None);
+        assert_eq!(join(&plans, &[]).unwrap(), None);
     }
 }

@@ -51,7 +51,6 @@ struct Rows {
 }
 
 impl Rows {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     fn is_none(&self) -> bool {
         self.n == 0
     }

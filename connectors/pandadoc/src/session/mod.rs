@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use crate::client::{Client, provider_time};
 use crate::config::Config;
-use crate::cursor::{Kept, OVERLAP, Pass, Phase, Plan, Position, instant, stamp};
+use crate::cursor::{self, Kept, OVERLAP, Pass, Phase, Plan, Position, instant, stamp};
 use crate::record::{self, Head};
 use crate::walk::{End, Place, Row};
 use crate::{DOCUMENTS, READ};
@@ -153,7 +153,7 @@ impl PandaDocSession {
             Some(done @ Position::Done { .. }) if mode == ReadMode::Full => {
                 Err(done.cursor().unwrap_or(Cursor(String::new())))
             }
-            Some(Position::Done { began, kept }) => {
+            Some(Position::Done { began, kept, .. }) => {
                 Ok(Pass::new(Phase::Changed, Some(stamp(began - OVERLAP)), kept))
             }
         }
@@ -233,7 +233,7 @@ impl PandaDocSession {
             }
             None => {
                 let began = pass.began.unwrap_or_else(|| self.client.now());
-                Next::CaughtUp(Position::Done { began, kept: pass.kept }.cursor()?)
+                Next::CaughtUp(Position::Done { of: plan.id(), began, kept: pass.kept }.cursor()?)
             }
         };
         Ok(out)
@@ -313,8 +313,8 @@ impl Session for PandaDocSession {
         let (id, name) = match answer.status {
             StatusCode::OK => {
                 let member: Member = answer.json_owned()?;
-                let name = member.workspace_name.into_iter().chain(member.email);
-                (member.workspace, name.filter(|n| !n.trim().is_empty()).next())
+                let mut names = member.workspace_name.into_iter().chain(member.email);
+                (member.workspace, names.find(|name| !name.trim().is_empty()))
             }
             StatusCode::FORBIDDEN => {
                 missing
@@ -378,6 +378,12 @@ impl Session for PandaDocSession {
             Ok(pass) => self.page(&plan, pass).await,
             Err(done) => Ok(Page { next: Next::CaughtUp(done), ..empty_page() }),
         }
+    }
+
+    /// Of several lists: the earliest of their beginnings. None where the settings name other lists now.
+    fn join_cursors(&self, stream: &str, cursors: &[Cursor]) -> Result<Option<Cursor>, ConnectorError> {
+        known(stream)?;
+        cursor::join(&Plan::all(&self.config), cursors)
     }
 
     async fn read_many(&self, stream: &str, ids: &[String]) -> Result<Batch, ConnectorError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use connector_pandadoc::{API_KEY, PandaDoc};
 use connector_sdk::{
     Budget, Clock, ConnectorError, Cursor, DynConnector, HttpConfig, Io, Mode, Priority, RateBudget,
-    ReadMode, RecordKey, SystemClock,
+    ReadMode, RecordKey, Session, SystemClock,
 };
 use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use connector_testkit::sandbox::pandadoc::{Options, PandaDocSandbox};
@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use crate::support::{field, fill, ids, io, open, pages, partition, sandbox, secrets, try_open};
 
-const LIST: &str = "GET /public/v1/documents";
 const DETAILS: &str = "GET /public/v1/documents/:id/details";
 const EXTRACTED: &str = "POST /public/beta/documents/ai-metadata";
 
@@ -245,6 +244,45 @@ async fn only_the_documents_that_the_settings_name_are_read() {
 }
 
 #[tokio::test]
+async fn several_lists_go_on_together() {
+    let sandbox = sandbox().await;
+    let make = |tag: &str| {
+        let body = json!({"name": "D", "tags": [tag]});
+        sandbox.call("POST", "/public/v1/documents", &body).unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    for tag in ["a", "b", "c"] {
+        (0..5).for_each(|_| drop(make(tag)));
+    }
+    let read = async |session: &dyn Session, mode, from: Option<Cursor>| {
+        let (mut found, mut ends) = (Vec::new(), Vec::new());
+        for partition in session.plan("documents", mode, SystemClock.now()).await.unwrap() {
+            let mut cursor = from.clone();
+            loop {
+                let page = session.read_page("documents", mode, &partition, cursor.as_ref()).await.unwrap();
+                found.extend(page.records.into_iter().map(|record| record.key.id));
+                match page.next {
+                    connector_sdk::Next::More(next) => cursor = Some(next),
+                    connector_sdk::Next::CaughtUp(end) => break ends.push(end),
+                }
+            }
+        }
+        (found, ends)
+    };
+    let session = open(&sandbox, json!({"tags": ["a", "b"]}));
+    let (found, ends) = read(session.as_ref(), ReadMode::Full, None).await;
+    assert_eq!((found.len(), ends.len()), (10, 2));
+    let joined = session.join_cursors("documents", &ends).unwrap();
+    let new = make("b");
+    make("c");
+    sandbox.reset_calls();
+    let (found, ends) = read(session.as_ref(), ReadMode::Incremental, joined).await;
+    assert_eq!((found, all_calls(&sandbox)), (vec![new], 5));
+    // A tag more: its old documents were never read.
+    let more = open(&sandbox, json!({"tags": ["a", "b", "c"]}));
+    assert_eq!(more.join_cursors("documents", &ends).unwrap(), None);
+}
+
+#[tokio::test]
 async fn extracted_data_is_waited_for_and_its_absence_is_no_trouble() {
     let sandbox = sandbox().await;
     let id = sandbox.create("Order", "a@b.example");
@@ -311,14 +349,14 @@ async fn the_workspace_of_the_settings_is_the_one_of_the_key() {
 /// than the limit lets through.
 #[tokio::test]
 async fn a_storm_of_refusals_is_weathered() {
-    // 40 calls of any one operation in 200 ms, and a budget that states ten times as many.
-    let limit = Some((40, Duration::from_millis(200)));
+    // 80 calls of any one operation in 200 ms, and a budget that states twice as many.
+    let limit = Some((80, Duration::from_millis(200)));
     let sandbox = PandaDocSandbox::start(Options { limit, ..Options::default() }).await.unwrap();
-    sandbox.seed(300);
+    sandbox.seed(600);
     let stated = RateBudget {
-        live_per_second: 2_000.0,
-        test_per_second: 2_000.0,
-        per_endpoint_per_second: Some(200.0),
+        live_per_second: 8_000.0,
+        test_per_second: 8_000.0,
+        per_endpoint_per_second: Some(800.0),
         concurrency: 8,
     };
     let io = Io {
@@ -355,7 +393,7 @@ async fn a_storm_of_refusals_is_weathered() {
         }
         assert!(refused < 50, "the storm does not end");
     }
-    assert_eq!(seen.len(), 300);
+    assert_eq!(seen.len(), 600);
     assert!(refused >= 3, "{refused}");
     let over = sandbox.over_limit();
     assert!(
@@ -388,5 +426,4 @@ async fn a_clock_that_is_wrong_loses_nothing() {
         let gone: usize = read.iter().map(|page| page.tombstones.len()).sum();
         assert!(gone == 1 && (ids(&read).contains(&id) || sandbox.document(&id).is_none()), "{hours} h");
     }
-    let _ = LIST;
 }

@@ -311,3 +311,32 @@ pub struct Conversation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentiment: Option<Decimal>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_named_by_provider_and_kind() {
+        for (provider, kind, name) in [
+            ("hubspot", "deal", "hubspot_deal_id"),
+            (" HubSpot ", "Line Item", "hubspot_line_item_id"),
+            ("salesforce-oauth2", "opportunity", "salesforce_oauth2_opportunity_id"),
+        ] {
+            assert_eq!(Organization::link_property(provider, kind), name);
+        }
+    }
+
+    #[test]
+    fn statuses_are_stored_by_their_names() {
+        for (status, text) in [
+            (ContractStatus::Open, "\"open\""),
+            (ContractStatus::Completed, "\"completed\""),
+            (ContractStatus::Void, "\"void\""),
+            (ContractStatus::WaitingApproval, "\"waiting_approval\""),
+        ] {
+            assert_eq!(serde_json::to_string(&status).unwrap(), text);
+            assert_eq!(serde_json::from_str::<ContractStatus>(text).unwrap(), status);
+        }
+    }
+}
