@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use connector_sdk::{ConnectorError, Record, RecordKey, Rejected};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::DOCUMENTS;
@@ -19,32 +20,50 @@ pub(crate) const AI_METADATA: &str = "ai_metadata";
 /// What PandaDoc puts before the name of a document that a sandbox key made.
 const SANDBOX_PREFIX: &str = "[DEV]";
 
-/// The members of a row of the list, and of a document, that reading needs.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Head<'a> {
+/// The members of a row of the list, and of a document, that reading needs. One of another shape than expected says
+/// nothing; a document is not lost for it.
+#[derive(Debug)]
+pub(crate) struct Head {
+    name: Option<String>,
+    status: Option<String>,
+    pub(crate) date_created: Option<String>,
+    pub(crate) date_modified: Option<String>,
+    pub(crate) folder: Option<String>,
+    pub(crate) template: Option<String>,
+    pub(crate) tags: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Members<'a> {
     #[serde(borrow)]
-    pub(crate) id: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub(crate) name: Option<Cow<'a, str>>,
+    name: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(crate) status: Option<Cow<'a, str>>,
+    status: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(crate) date_created: Option<Cow<'a, str>>,
+    date_created: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(crate) date_modified: Option<Cow<'a, str>>,
-    pub(crate) folder_uuid: Option<Cow<'a, str>>,
-    pub(crate) template: Option<Template<'a>>,
-    pub(crate) tags: Option<Vec<Cow<'a, str>>>,
+    date_modified: Option<&'a RawValue>,
+    #[serde(borrow)]
+    folder_uuid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    template: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tags: Option<&'a RawValue>,
 }
 
 /// The template that a document was made from.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Template<'a> {
-    #[serde(borrow)]
-    pub(crate) id: Option<Cow<'a, str>>,
+#[derive(Deserialize)]
+struct Template {
+    id: String,
 }
 
-impl Head<'_> {
+fn lenient<T: DeserializeOwned>(member: Option<&RawValue>) -> Option<T> {
+    serde_json::from_str(member?.get()).ok()
+}
+
+impl Head {
     /// Still being made, or never made: there are no details of it.
     pub(crate) fn is_unmade(&self) -> bool {
         matches!(self.status.as_deref(), Some("document.uploaded" | "document.error"))
@@ -62,10 +81,21 @@ impl Head<'_> {
 }
 
 /// Reads the head of a row or a document; the error is the item set aside, with the reason.
-pub(crate) fn head(text: &str) -> Result<(String, Head<'_>), Rejected> {
-    let reason = match serde_json::from_str::<Head<'_>>(text) {
-        Ok(head) => match head.id.as_deref().filter(|id| !id.is_empty()).map(str::to_owned) {
-            Some(id) => return Ok((id, head)),
+pub(crate) fn head(text: &str) -> Result<(String, Head), Rejected> {
+    let reason = match serde_json::from_str::<Members<'_>>(text) {
+        Ok(members) => match members.id.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => {
+                let head = Head {
+                    name: lenient(members.name),
+                    status: lenient(members.status),
+                    date_created: lenient(members.date_created),
+                    date_modified: lenient(members.date_modified),
+                    folder: lenient(members.folder_uuid),
+                    template: lenient::<Template>(members.template).map(|template| template.id),
+                    tags: lenient(members.tags),
+                };
+                return Ok((id.to_owned(), head));
+            }
             None => "id: missing".to_owned(),
         },
         Err(e) => {
@@ -141,7 +171,10 @@ mod tests {
             let set_aside = head(bad).unwrap_err();
             assert!(!set_aside.reason.is_empty() && set_aside.payload == bad);
         }
-        let (id, head) = head(r#"{"id":"a","name":"[DEV] x","status":"document.uploaded","new":1}"#).unwrap();
-        assert!(id == "a" && head.is_of_sandbox() && head.is_unmade() && !head.is_complete());
+        let (id, found) = head(r#"{"id":"a","name":"[DEV] x","status":"document.uploaded","new":1}"#).unwrap();
+        assert!(id == "a" && found.is_of_sandbox() && found.is_unmade() && !found.is_complete());
+        // Members of another shape say nothing; the document is one all the same.
+        let (_, found) = head(r#"{"id":"a","name":7,"template":"t","tags":[1],"date_modified":null}"#).unwrap();
+        assert!(!found.is_of_sandbox() && found.template.is_none() && found.tags.is_none());
     }
 }

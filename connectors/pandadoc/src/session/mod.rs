@@ -72,19 +72,18 @@ impl PandaDocSession {
     }
 
     /// Whether a document is one of those that the settings name. What the head does not say does not exclude it.
-    fn counts(&self, head: &Head<'_>) -> bool {
+    fn counts(&self, head: &Head) -> bool {
         let of = |list: &[String], value: Option<&str>| {
             list.is_empty() || value.is_none_or(|value| list.iter().any(|item| item == value))
         };
-        let template = head.template.as_ref().and_then(|template| template.id.as_deref());
         // A row of the list has no tags, a document without any has an empty list.
         let tagged = head.tags.as_ref().is_none_or(|tags| {
             self.config.tags.is_empty() || tags.iter().any(|tag| self.config.tags.iter().any(|t| t == tag))
         });
         let created = head.date_created.as_deref().and_then(instant);
         let late_enough = self.config.created_since.is_none_or(|since| created.is_none_or(|at| at >= since));
-        of(&self.config.templates, template)
-            && of(&self.config.folders, head.folder_uuid.as_deref())
+        of(&self.config.templates, head.template.as_deref())
+            && of(&self.config.folders, head.folder.as_deref())
             && tagged
             && late_enough
             && (self.config.sandbox || !head.is_of_sandbox())
@@ -205,7 +204,7 @@ impl PandaDocSession {
         if pass.phase == Phase::Deleted {
             out.tombstones.extend(fresh.map(|(id, _)| RecordKey::new(DOCUMENTS, id.as_str())));
         } else {
-            let wanted: Vec<&(String, Head<'_>)> =
+            let wanted: Vec<&(String, Head)> =
                 fresh.filter(|(id, head)| self.counts(head) && !pass.read_before(id, head)).collect();
             let ids: Vec<(&str, bool)> =
                 wanted.iter().map(|(id, head)| (id.as_str(), head.is_unmade())).collect();
@@ -242,13 +241,13 @@ impl PandaDocSession {
 
 impl Pass {
     /// Whether the last pass read this very change.
-    fn read_before(&self, id: &str, head: &Head<'_>) -> bool {
+    fn read_before(&self, id: &str, head: &Head) -> bool {
         let change = head.date_modified.as_deref();
         change.is_some() && self.before.recent.get(id).map(String::as_str) == change
     }
 
     /// Keeps what the next pass will list again.
-    fn remember(&mut self, id: &str, head: &Head<'_>) {
+    fn remember(&mut self, id: &str, head: &Head) {
         let Some(change) = head.date_modified.as_deref() else { return };
         let from = self.began.map(|began| began - OVERLAP);
         if instant(change).is_some_and(|at| from.is_none_or(|from| at >= from)) {

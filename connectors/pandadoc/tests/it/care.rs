@@ -14,10 +14,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{open, sandbox};
 
+/// Path with query, and body.
+type Came = (String, Vec<u8>);
+
 /// A receiver of webhooks that keeps what comes and answers what it is told to.
 #[derive(Clone, Default)]
 struct Inbox {
-    came: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    came: Arc<Mutex<Vec<Came>>>,
     answer: Arc<Mutex<Option<u16>>>,
 }
 
@@ -55,7 +58,7 @@ impl Inbox {
         url
     }
 
-    fn take(&self) -> Vec<(String, Vec<u8>)> {
+    fn take(&self) -> Vec<Came> {
         std::mem::take(&mut self.came.lock().unwrap())
     }
 }
