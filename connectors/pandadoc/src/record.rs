@@ -171,10 +171,12 @@ mod tests {
             let set_aside = head(bad).unwrap_err();
             assert!(!set_aside.reason.is_empty() && set_aside.payload == bad);
         }
-        let (id, found) = head(r#"{"id":"a","name":"[DEV] x","status":"document.uploaded","new":1}"#).unwrap();
+        let (id, found) =
+            head(r#"{"id":"a","name":"[DEV] x","status":"document.uploaded","new":1}"#).unwrap();
         assert!(id == "a" && found.is_of_sandbox() && found.is_unmade() && !found.is_complete());
         // Members of another shape say nothing; the document is one all the same.
-        let (_, found) = head(r#"{"id":"a","name":7,"template":"t","tags":[1],"date_modified":null}"#).unwrap();
+        let (_, found) =
+            head(r#"{"id":"a","name":7,"template":"t","tags":[1],"date_modified":null}"#).unwrap();
         assert!(!found.is_of_sandbox() && found.template.is_none() && found.tags.is_none());
     }
 }

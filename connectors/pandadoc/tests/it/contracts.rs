@@ -2,7 +2,7 @@
 
 use connector_pandadoc::facts::facts;
 use connector_sdk::ReadMode;
-use connector_sdk::facts::{Confidence, ContractStatus, Fact};
+use connector_sdk::facts::{Confidence, Contract, ContractStatus, Fact};
 use serde_json::json;
 
 use crate::support::{fill, open, pages, sandbox};
@@ -44,4 +44,29 @@ async fn documents_become_contracts_with_people_and_links() {
     );
     let ends = read.iter().flat_map(|page| &page.records).filter(|r| r.payload.get().contains("2027-06-30"));
     assert_eq!(ends.count(), 1);
+}
+
+#[tokio::test]
+async fn the_demo_shows_every_situation() {
+    let sandbox = sandbox().await;
+    sandbox.seed_demo();
+    let session = open(&sandbox, json!({}));
+    let (read, _) = pages(session.as_ref(), ReadMode::Full, None).await.unwrap();
+    let contracts: Vec<Contract> = read
+        .iter()
+        .flat_map(|page| &page.records)
+        .filter_map(|record| match facts(record).unwrap().facts.remove(0) {
+            Fact::Contract(contract) => Some(*contract),
+            _ => None,
+        })
+        .collect();
+    let signed = |c: &&Contract| c.status == ContractStatus::Completed && c.signed_at.is_some();
+    assert_eq!((contracts.len(), contracts.iter().filter(signed).count()), (8, 3));
+    assert!(contracts.iter().filter(signed).all(|c| c.term.is_some() && c.value.is_some()));
+    let renews = contracts.iter().filter(|c| c.auto_renews.is_some_and(|renews| renews.value));
+    assert_eq!(renews.count(), 1);
+    let mut statuses: Vec<String> = contracts.iter().map(|c| format!("{:?}", c.status)).collect();
+    statuses.sort();
+    statuses.dedup();
+    assert_eq!(statuses, ["Completed", "Declined", "Draft", "Viewed", "Void"]);
 }

@@ -23,6 +23,7 @@ async fn every_call_and_every_answer_keeps_to_the_vendors_file() {
     let sandbox = PandaDocSandbox::start(Options { journal: true, ..Options::default() }).await.unwrap();
     fill(&sandbox);
     sandbox.seed(20);
+    sandbox.seed_demo();
     let session = open(&sandbox, json!({"page_size": 4}));
     session.check().await.unwrap();
     let admin = session.endpoints().unwrap();

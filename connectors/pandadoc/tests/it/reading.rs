@@ -169,7 +169,10 @@ async fn sandbox_documents_count_for_a_sandbox_key_alone() {
     let sandbox = sandbox().await;
     let (real, test) = (sandbox.create("Order", "a@b.example"), sandbox.create("[DEV] Order", "a@b.example"));
     let live = open(&sandbox, json!({}));
-    assert_eq!(ids(&pages(live.as_ref(), ReadMode::Full, None).await.unwrap().0), std::slice::from_ref(&real));
+    assert_eq!(
+        ids(&pages(live.as_ref(), ReadMode::Full, None).await.unwrap().0),
+        std::slice::from_ref(&real)
+    );
     assert_eq!(sandbox.calls(DETAILS), 1, "the list tells");
     let batch = live.read_many("documents", &[real.clone(), test.clone()]).await.unwrap();
     assert_eq!((batch.records.len(), batch.tombstones), (1, vec![RecordKey::new("documents", test)]));

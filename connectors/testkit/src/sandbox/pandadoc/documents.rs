@@ -167,7 +167,7 @@ pub(super) fn complete(state: &mut State, id: &str, now: Timestamp) -> Result<()
     })
 }
 
-fn sign_all(details: &mut Value, now: Timestamp) {
+pub(super) fn sign_all(details: &mut Value, now: Timestamp) {
     for recipient in details["recipients"].as_array_mut().into_iter().flatten() {
         recipient["has_completed"] = json!(true);
         recipient["signature_date"] = json!(stamp(now));

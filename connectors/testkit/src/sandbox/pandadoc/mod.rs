@@ -7,6 +7,7 @@
 //! It is no PandaDoc. Documents are data here: nobody sees them, a template is an id, and prices, fields and
 //! extracted contract data are what [`PandaDocSandbox::change`] and [`PandaDocSandbox::extract`] say.
 
+mod demo;
 mod documents;
 mod hooks;
 mod list;
@@ -337,6 +338,13 @@ impl PandaDocSandbox {
         let mut state = lock(&self.inner.state);
         let now = self.inner.options.clock.now();
         documents::seed(&mut state, n, now);
+    }
+
+    /// Adds the agreements of the demo's customers, one in each situation that matters. No events.
+    pub fn seed_demo(&self) {
+        let mut state = lock(&self.inner.state);
+        let now = self.inner.options.clock.now();
+        demo::seed(&mut state, now);
     }
 
     // --- calls
