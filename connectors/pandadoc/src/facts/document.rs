@@ -155,8 +155,8 @@ impl Recipient<'_> {
             name: Some(name).filter(|name| !name.is_empty()),
             emails,
             organizations: organization.map(str::to_owned).into_iter().collect(),
-            deleted: false,
             properties,
+            ..Person::default()
         }))
     }
 }

@@ -5,6 +5,7 @@ mod extraction;
 mod fetch;
 mod history;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
@@ -204,8 +205,10 @@ impl PandaDocSession {
         if pass.phase == Phase::Deleted {
             out.tombstones.extend(fresh.map(|(id, _)| RecordKey::new(DOCUMENTS, id.as_str())));
         } else {
-            let wanted: Vec<&(String, Head)> =
-                fresh.filter(|(id, head)| self.counts(head) && !pass.read_before(id, head)).collect();
+            let had: BTreeSet<String> = out.records.iter().map(|record| record.key.id.clone()).collect();
+            let wanted: Vec<&(String, Head)> = fresh
+                .filter(|(id, head)| self.counts(head) && !pass.read_before(id, head) && !had.contains(id))
+                .collect();
             let ids: Vec<(&str, bool)> =
                 wanted.iter().map(|(id, head)| (id.as_str(), head.is_unmade())).collect();
             let (found, extracting) = self.fetch(&ids, true).await?;

@@ -304,8 +304,17 @@ async fn extracted_data_is_waited_for_and_its_absence_is_no_trouble() {
     let extract = connector_pandadoc::facts::facts(&read[0].records[0]).unwrap();
     assert!(format!("{extract:?}").contains("2027-06-30"));
     sandbox.reset_calls();
-    let (read, _) = pages(session.as_ref(), ReadMode::Incremental, Some(end)).await.unwrap();
+    let (read, end) = pages(session.as_ref(), ReadMode::Incremental, Some(end)).await.unwrap();
     assert_eq!((ids(&read).len(), sandbox.calls(EXTRACTED)), (0, 0));
+    // One that changed as well comes once.
+    sandbox.extract(&id, None).unwrap();
+    sandbox.change(&id, Some("document_updated"), |d| d["name"] = json!("Second")).unwrap();
+    let (_, end) = pages(session.as_ref(), ReadMode::Incremental, Some(end)).await.unwrap();
+    sandbox.extract(&id, Some(json!([field("Expiration date", "date", "2028-06-30")]))).unwrap();
+    sandbox.change(&id, Some("document_updated"), |d| d["name"] = json!("Third")).unwrap();
+    let (read, _) = pages(session.as_ref(), ReadMode::Incremental, Some(end)).await.unwrap();
+    assert_eq!(ids(&read), [id.clone()]);
+    assert!(read[0].records[0].payload.get().contains("2028-06-30"));
     // A workspace that has none is asked once.
     sandbox.offer_no_extraction();
     let session = open(&sandbox, json!({"page_size": 1}));
