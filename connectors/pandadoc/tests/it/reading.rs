@@ -313,7 +313,7 @@ async fn extracted_data_is_waited_for_and_its_absence_is_no_trouble() {
     sandbox.extract(&id, Some(json!([field("Expiration date", "date", "2028-06-30")]))).unwrap();
     sandbox.change(&id, Some("document_updated"), |d| d["name"] = json!("Third")).unwrap();
     let (read, _) = pages(session.as_ref(), ReadMode::Incremental, Some(end)).await.unwrap();
-    assert_eq!(ids(&read), [id.clone()]);
+    assert_eq!(ids(&read), std::slice::from_ref(&id));
     assert!(read[0].records[0].payload.get().contains("2028-06-30"));
     // A workspace that has none is asked once.
     sandbox.offer_no_extraction();
