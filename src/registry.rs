@@ -6,7 +6,11 @@ use connector_sdk::DynConnector;
 
 /// Every connector of this build, by id.
 pub fn connectors() -> Vec<Arc<dyn DynConnector>> {
-    vec![Arc::new(connector_stripe::Stripe)]
+    vec![
+        Arc::new(connector_stripe::Stripe),
+        Arc::new(connector_hubspot::HubSpot),
+        Arc::new(connector_pandadoc::PandaDoc),
+    ]
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ pub struct Call {
     pub endpoint: &'static str,
     method: Method,
     url: Url,
-    bearer: Option<SecretString>,
+    authorization: Option<(&'static str, SecretString)>,
     headers: HeaderMap,
     body: Option<(HeaderValue, Bytes)>,
     dialect: Dialect,
@@ -114,7 +114,7 @@ impl Call {
             endpoint,
             method: Method::GET,
             url: join(base, path)?,
-            bearer: None,
+            authorization: None,
             headers: HeaderMap::new(),
             body: None,
             dialect: Dialect::default(),
@@ -141,6 +141,19 @@ impl Call {
             body: Some((json, Bytes::from(body))),
             ..Self::get(endpoint, base, path)?
         })
+    }
+
+    /// A `PATCH` of a JSON body.
+    ///
+    /// # Errors
+    /// As [`Call::post_json`].
+    pub fn patch_json(
+        endpoint: &'static str,
+        base: &Url,
+        path: &[&str],
+        body: &impl serde::Serialize,
+    ) -> Result<Self, ConnectorError> {
+        Ok(Self { method: Method::PATCH, ..Self::post_json(endpoint, base, path, body)? })
     }
 
     /// A `POST` of form fields.
@@ -179,8 +192,14 @@ impl Call {
 
     /// Sends the secret as `Authorization: Bearer`.
     #[must_use]
-    pub fn bearer(mut self, secret: &SecretString) -> Self {
-        self.bearer = Some(secret.clone());
+    pub fn bearer(self, secret: &SecretString) -> Self {
+        self.authorization("Bearer", secret)
+    }
+
+    /// Sends the secret as `Authorization` with another scheme (`API-Key`).
+    #[must_use]
+    pub fn authorization(mut self, scheme: &'static str, secret: &SecretString) -> Self {
+        self.authorization = Some((scheme, secret.clone()));
         self
     }
 
@@ -317,8 +336,8 @@ impl HttpClient {
         if !call.headers.contains_key(ACCEPT) {
             request = request.header(ACCEPT, "application/json");
         }
-        if let Some(secret) = &call.bearer {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose_secret()))
+        if let Some((scheme, secret)) = &call.authorization {
+            let mut value = HeaderValue::from_str(&format!("{scheme} {}", secret.expose_secret()))
                 .map_err(|_| refused_credentials("the secret holds characters that no header can"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
@@ -425,7 +444,7 @@ impl Io {
         let refusal = (call.dialect.refusal)(answer);
         let clean = |text: &str| {
             let mut text = text.to_owned();
-            if let Some(secret) = &call.bearer
+            if let Some((_, secret)) = &call.authorization
                 && !secret.expose_secret().is_empty()
             {
                 text = text.replace(secret.expose_secret(), "[secret]");

@@ -75,6 +75,51 @@ async fn a_good_answer_is_taken_whole() {
     assert_eq!(get(&base).await.unwrap().json::<Body>().unwrap().answer, 42);
 }
 
+/// A server that answers 400 with the request it got.
+fn echo(mut socket: TcpStream, request: Vec<u8>) -> futures_util::future::BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let head = format!("HTTP/1.1 400 No\r\ncontent-length: {}\r\n\r\n", request.len());
+        let _ = socket.write_all(head.as_bytes()).await;
+        let _ = socket.write_all(&request).await;
+        let _ = socket.shutdown().await;
+    })
+}
+
+#[tokio::test]
+async fn a_patch_and_another_scheme_go_out_as_they_are_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        while !request.ends_with(b"{\"a\":1}") {
+            let n = socket.read(&mut buffer).await.unwrap();
+            request.extend_from_slice(&buffer[..n]);
+        }
+        echo(socket, request).await;
+    });
+    let dialect = Dialect {
+        refusal: |answer| Refusal {
+            message: Some(String::from_utf8_lossy(&answer.body).into_owned()),
+            ..Refusal::default()
+        },
+        ..Dialect::default()
+    };
+    let call = Call::patch_json("PATCH /thing", &base, &["thing"], &serde_json::json!({"a": 1}))
+        .unwrap()
+        .authorization("API-Key", &SecretString::from("s3cret"))
+        .dialect(dialect);
+    let io = io(10_000);
+    let answer = io.call(&call).await.unwrap();
+    let request = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(request.starts_with("PATCH /thing HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("authorization: API-Key s3cret\r\n"), "{request}");
+    assert!(request.contains("content-type: application/json\r\n"), "{request}");
+    let error = io.unexpected(&call, &answer).to_string();
+    assert!(error.contains("[secret]") && !error.contains("s3cret"), "{error}");
+}
+
 #[tokio::test]
 async fn faults_of_the_network_are_transient() {
     let faults: [(&str, Behaviour); 8] = [

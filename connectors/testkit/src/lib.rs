@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`mod@conformance`] | the suite that every connector passes |
+//! | [`openapi`] | calls and answers, judged by the vendor's own OpenAPI file |
 //! | [`parts`] | where third-party data and programs are, and when their absence is a failure |
 //! | [`sandbox`] | provider servers on the loopback that hold state, send webhooks and fail on demand |
 
@@ -10,6 +11,7 @@
 #![recursion_limit = "512"]
 
 pub mod conformance;
+pub mod openapi;
 pub mod parts;
 pub mod sandbox;
 

@@ -43,6 +43,21 @@ pub struct Organization {
     pub properties: BTreeMap<String, String>,
 }
 
+impl Organization {
+    /// The name of the property that holds the ids of another provider's objects that this one is linked to
+    /// (`hubspot_deal_id`), separated by commas where there are several.
+    #[must_use]
+    pub fn link_property(provider: &str, kind: &str) -> String {
+        let word = |text: &str| {
+            text.trim()
+                .chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+                .collect::<String>()
+        };
+        format!("{}_{}_id", word(provider), word(kind))
+    }
+}
+
 /// A person, as a CRM or a support tool knows them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Person {
@@ -98,16 +113,42 @@ pub struct Stated<T> {
     pub confidence: Confidence,
 }
 
-/// Where an agreement stands.
+/// Where an agreement stands. Only [`Self::Completed`] can bind anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContractStatus {
-    /// Not complete: being written, sent, read.
+    /// Not complete, in a way that has no word of its own here.
     Open,
+    /// It exists; nobody can write in it yet.
+    Created,
+    /// Being written.
+    Draft,
+    /// To be sent at a time to come.
+    Scheduled,
+    /// Waits for a yes from within the own house.
+    WaitingApproval,
+    /// The own house said yes.
+    Approved,
+    /// The own house said no.
+    Rejected,
+    /// On its way to the others.
+    Sent,
+    /// Read by one of the others.
+    Viewed,
+    /// The others propose changes.
+    InReview,
+    /// Signed, and waits for a payment.
+    WaitingPayment,
     /// Everybody has done their part.
     Completed,
-    /// Called off, refused or run out before it was complete.
+    /// Run out before it was complete.
+    Expired,
+    /// Refused by the others.
+    Declined,
+    /// Called off before it was complete.
     Void,
+    /// It could not be made.
+    Failed,
 }
 
 /// A signed (or unsigned) agreement.
@@ -320,4 +361,33 @@ pub struct Conversation {
     /// How it went, from -1 (bad) to 1 (good).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentiment: Option<Decimal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_named_by_provider_and_kind() {
+        for (provider, kind, name) in [
+            ("hubspot", "deal", "hubspot_deal_id"),
+            (" HubSpot ", "Line Item", "hubspot_line_item_id"),
+            ("salesforce-oauth2", "opportunity", "salesforce_oauth2_opportunity_id"),
+        ] {
+            assert_eq!(Organization::link_property(provider, kind), name);
+        }
+    }
+
+    #[test]
+    fn statuses_are_stored_by_their_names() {
+        for (status, text) in [
+            (ContractStatus::Open, "\"open\""),
+            (ContractStatus::Completed, "\"completed\""),
+            (ContractStatus::Void, "\"void\""),
+            (ContractStatus::WaitingApproval, "\"waiting_approval\""),
+        ] {
+            assert_eq!(serde_json::to_string(&status).unwrap(), text);
+            assert_eq!(serde_json::from_str::<ContractStatus>(text).unwrap(), status);
+        }
+    }
 }

@@ -60,8 +60,12 @@ pub async fn bad_deliveries_are_refused<P: Provider>(connector: &dyn DynConnecto
     refused(&[], &delivery, "no secret");
     refused(&[SecretString::from("")], &delivery, "an empty secret");
     refused(&[SecretString::from("another secret")], &delivery, "another secret");
-    let unsigned = Delivery { headers: HeaderMap::new(), ..delivery.clone() };
+    let bare_url = delivery.url.split('?').next().unwrap_or_default().to_owned();
+    let unsigned = Delivery { headers: HeaderMap::new(), url: bare_url, ..delivery.clone() };
     refused(&right, &unsigned, "no signature");
+    for url in changed_signature_urls(&delivery.url) {
+        refused(&right, &Delivery { url, ..delivery.clone() }, "a changed signature in the URL");
+    }
     let empty = Delivery { body: Vec::new(), ..delivery.clone() };
     refused(&right, &empty, "an empty body");
     for n in 0..delivery.body.len() {
@@ -88,6 +92,24 @@ pub async fn bad_deliveries_are_refused<P: Provider>(connector: &dyn DynConnecto
         headers.append(name.clone(), value.clone());
         refused(&right, &Delivery { headers, ..delivery.clone() }, "a doubled signature header");
     }
+}
+
+/// The URL of a provider that signs in it, with each character of the signature changed, without it, and with it
+/// twice. None for a URL without.
+fn changed_signature_urls(url: &str) -> Vec<String> {
+    let Some((start, rest)) = url.split_once("signature=") else { return Vec::new() };
+    let (signature, end) = rest.split_at(rest.find('&').unwrap_or(rest.len()));
+    let mut out = vec![format!("{start}{end}"), format!("{url}&signature={signature}")];
+    for n in 0..signature.len() {
+        let mut bytes = signature.as_bytes().to_vec();
+        if let Some(byte) = bytes.get_mut(n) {
+            *byte ^= 1;
+        }
+        if let Ok(changed) = String::from_utf8(bytes) {
+            out.push(format!("{start}signature={changed}{end}"));
+        }
+    }
+    out
 }
 
 fn signature_headers(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {

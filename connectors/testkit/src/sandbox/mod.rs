@@ -6,5 +6,6 @@
 pub mod chance;
 pub mod faults;
 pub mod hubspot;
+pub mod pandadoc;
 pub mod stripe;
 mod wire;

@@ -1,0 +1,10 @@
+//! The PandaDoc connector against the sandbox PandaDoc.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod care;
+mod conformance;
+mod contracts;
+mod judged;
+mod reading;
+mod support;
