@@ -142,8 +142,8 @@ fn decide(evidence: &Evidence, matches: &Matches) -> Decision {
     let mut ways: Vec<&[Candidate]> = Vec::new();
     let is_one_way = |a: &Candidate, b: &Candidate| a.rule == b.rule && INFERRED.contains(&&*a.rule);
     ways.extend(evidence.candidates.chunk_by(is_one_way));
-    let is_inferred = |way: &&[Candidate]| way.first().is_some_and(|x| INFERRED.contains(&&*x.rule));
-    let inferred = ways.iter().position(|way| is_inferred(&way)).unwrap_or(ways.len());
+    let is_inferred = |way: &[Candidate]| way.first().is_some_and(|x| INFERRED.contains(&&*x.rule));
+    let inferred = ways.iter().position(|way| is_inferred(way)).unwrap_or(ways.len());
     let (written, inferred) = ways.split_at(inferred);
     let meant = |way: &[Candidate], placeholders: bool| {
         let mut all: Vec<&Match> =
@@ -774,6 +774,28 @@ mod tests {
             Decision::Linked { company: "cmp_1".into(), rule: "metadata".into() }
         );
         assert_eq!(decide(&wanted, &Matches::new()), Decision::Open);
+    }
+
+    #[test]
+    fn what_addresses_suggest_comes_last_and_real_companies_before_placeholders() {
+        let wanted = evidence(&[
+            ("linked", "party:crm/deals", "1"),
+            ("domain", "domain", "x.com"),
+            ("email", "email", "a@x.com"),
+        ]);
+        let linked =
+            |company: &str, rule: &str| Decision::Linked { company: company.into(), rule: rule.into() };
+        let by_crm = ("domain", "x.com", "cmp_crm", true);
+        let by_user = ("email", "a@x.com", "cmp_product", false);
+        assert_eq!(decide(&wanted, &matches(&[by_crm])), linked("cmp_crm", "domain"));
+        assert_eq!(decide(&wanted, &matches(&[by_crm, by_user])), linked("cmp_product", "email"));
+        let named = ("party:crm/deals", "1", "cmp_crm", true);
+        assert_eq!(decide(&wanted, &matches(&[named, by_user])), linked("cmp_crm", "linked"));
+        // All domains are one way: two companies are one too many, the same one twice is one.
+        let two = evidence(&[("domain", "domain", "x.com"), ("domain", "domain", "y.com")]);
+        let other = |company| ("domain", "y.com", company, true);
+        assert!(matches!(decide(&two, &matches(&[by_crm, other("cmp_2")])), Decision::Ambiguous { .. }));
+        assert_eq!(decide(&two, &matches(&[by_crm, other("cmp_crm")])), linked("cmp_crm", "domain"));
     }
 
     #[test]
