@@ -15,11 +15,11 @@ use serde_json::Value;
 use super::credentials::Keyring;
 use super::links::LinkSettings;
 use super::{SyncError, shared_rates};
-use crate::domain::connections::Connection;
+use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::ids::new_id;
-use crate::store::Store;
 use crate::store::rates::RateAsk;
 use crate::store::settings::SealedSecret;
+use crate::store::{self, Store};
 
 /// The name under which webhook secrets are kept; several slots may hold one each.
 pub const WEBHOOK_SECRET: &str = "webhook_secret";
@@ -109,6 +109,20 @@ impl Providers {
 
     fn unseal(&self, connection: &Connection, secret: &SealedSecret) -> Result<SecretString, SyncError> {
         Ok(self.keyring.open(&connection.org_id, &connection.id, secret)?)
+    }
+
+    /// Lets a connection need attention when only a person can mend what was met. One that is paused, or needs
+    /// attention already, stays as it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn note_unusable(&self, connection: &Connection, error: &SyncError) -> store::Result<()> {
+        if connection.status != ConnectionStatus::Active || !error.needs_person() {
+            return Ok(());
+        }
+        let (status, why) = (ConnectionStatus::NeedsAttention, error.to_string());
+        let (org, now) = (&connection.org_id, self.clock.now());
+        self.store.set_connection_status(org, &connection.id, status, Some(&why), now).await
     }
 
     /// One budget for an account, whichever connection reads it.

@@ -441,8 +441,17 @@ impl JobHandler for CheckHandler {
             if connection.status != ConnectionStatus::Active {
                 return Ok(None);
             }
-            let session = providers.session(&connection, Priority::Incremental).await?;
-            self.0.inspect(&connection, &*session).await
+            let seen = async {
+                let session = providers.session(&connection, Priority::Incremental).await?;
+                self.0.inspect(&connection, &*session).await
+            };
+            match seen.await {
+                Err(error @ SyncError::Credential(_)) => {
+                    providers.note_unusable(&connection, &error).await?;
+                    Ok(None)
+                }
+                seen => seen,
+            }
         };
         match looked.await {
             Ok(seen) => {
