@@ -143,7 +143,7 @@ impl Host {
         let services = services(app, &loaded, store, keyring)?;
         let org = app.org(&loaded.config);
         if writes {
-            if keys == Keys::Needed {
+            if keys == Keys::Needed && access != Access::Read {
                 // A database that an older program left says it only now.
                 services.need_keys().await?;
             }

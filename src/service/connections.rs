@@ -80,7 +80,7 @@ impl Services {
             "connection": connection,
             "renewed": old.is_some(),
             "run": run.as_ref().map(Started::run),
-            "webhook_path": webhook_path(&connection),
+            "webhook_path": self.providers.webhook_path(&connection),
         }))
     }
 

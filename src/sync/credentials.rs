@@ -101,9 +101,8 @@ impl Keyring {
     /// # Errors
     /// [`CredentialError::KeyFile`], [`CredentialError::NoRandomness`].
     pub fn load_or_create(path: &Path) -> Result<Self, CredentialError> {
-        match path.try_exists() {
-            Ok(false) => keys::create(path)?,
-            _ => {}
+        if let Ok(false) = path.try_exists() {
+            keys::create(path)?;
         }
         Self::load(path)
     }

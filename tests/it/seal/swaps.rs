@@ -96,6 +96,7 @@ async fn a_thousand_swaps_fail_closed(app: &App) {
 
 async fn a_swapped_secret_stops_its_connection_alone(app: &App) {
     app.connected().await;
+    app.expect_dead("does not open");
     let connection = app.connection().await;
     let beside = self::connection(app, &app.org, 1);
     app.store.put_connection(&beside, &[]).await.unwrap();
