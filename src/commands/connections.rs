@@ -9,7 +9,6 @@ use super::{App, CommandError, ExitCode, moment};
 use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::watch::Audit;
 use crate::service::Request;
-use crate::service::connections::webhook_path;
 
 /// What is given to `connections`.
 #[derive(Debug, clap::Args)]
@@ -147,7 +146,7 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         .collect();
     let endpoint = host.store().find_endpoint(&host.org, &connection.id).await?;
     let audit = host.store().list_audits(&host.org, &connection.id, 1).await?.pop();
-    let webhook = format!("{}{}", host.webhook_base(), webhook_path(&connection));
+    let webhook = format!("{}{}", host.webhook_base(), host.services.providers.webhook_path(&connection));
     let spec = host.services.providers.connector(&connection.connector).ok().map(|c| c.spec());
     let feed = spec.and_then(|spec| spec.feed).map(|feed| feed.name);
     let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook, "endpoint": endpoint, "audit": audit });

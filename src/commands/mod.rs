@@ -16,6 +16,7 @@ pub mod connect;
 pub mod connections;
 pub mod connectors;
 pub mod contacts;
+pub mod credentials;
 mod demo;
 pub mod derive;
 mod diff;

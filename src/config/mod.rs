@@ -88,6 +88,9 @@ pub struct Config {
     pub derive: serde_json::Map<String, Value>,
 }
 
+/// The variable by which systemd says where a process's credentials lie.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// Settings, and where each of them comes from.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -96,6 +99,8 @@ pub struct Loaded {
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     origins: BTreeMap<String, Origin>,
+    /// Where systemd lays credentials for this process.
+    credentials: Option<PathBuf>,
 }
 
 /// One line of `config show`.
@@ -125,7 +130,9 @@ impl Config {
         })?;
         config.database.read_secret_files(&mut origins)?;
         config.chat.read_secret_files(&mut origins)?;
-        let loaded = Loaded { config, file, origins };
+        let credentials = sources.env.iter().find(|(name, value)| name == CREDENTIALS && !value.is_empty());
+        let credentials = credentials.map(|(_, folder)| PathBuf::from(folder));
+        let loaded = Loaded { config, file, origins, credentials };
         let problems = loaded.problems();
         if problems.is_empty() { Ok(loaded) } else { Err(ConfigError::Invalid(problems)) }
     }
@@ -144,17 +151,17 @@ impl Config {
     pub fn database(&self) -> Result<DatabaseTarget, String> {
         self.database.target(&self.data)
     }
-
-    /// Where the key that stored credentials are sealed with comes from.
-    pub fn secret_key(&self) -> SecretKeySource {
-        self.security.source(&self.data)
-    }
 }
 
 impl Loaded {
     /// Where a key's value comes from.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Where the key that stored credentials are sealed with comes from.
+    pub fn secret_key(&self) -> SecretKeySource {
+        self.config.security.source(&self.config.data, self.credentials.as_deref())
     }
 
     /// Every key with its value and origin, in the order of the sections.

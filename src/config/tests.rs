@@ -30,7 +30,7 @@ fn nothing_set_is_the_default() {
         matches!(loaded.config.database(), Ok(DatabaseTarget::Sqlite(p)) if p == Path::new("./data/halo-sync.db"))
     );
     assert!(
-        matches!(loaded.config.secret_key(), SecretKeySource::FileOrNew(p) if p == Path::new("./data/secret.key"))
+        matches!(loaded.secret_key(), SecretKeySource::FileOrNew(p) if p == Path::new("./data/secret.key"))
     );
 }
 

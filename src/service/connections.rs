@@ -80,7 +80,7 @@ impl Services {
             "connection": connection,
             "renewed": old.is_some(),
             "run": run.as_ref().map(Started::run),
-            "webhook_path": webhook_path(&connection),
+            "webhook_path": self.providers.webhook_path(&connection),
         }))
     }
 
@@ -211,7 +211,13 @@ impl Services {
 
     pub(super) async fn check_connection(&self, org: &OrgId, name: &str) -> Result<Value, Failure> {
         let mut connection = self.connection(org, name).await?;
-        let session = self.providers.session(&connection, Priority::Webhook).await?;
+        let session = match self.providers.session(&connection, Priority::Webhook).await {
+            Ok(session) => session,
+            Err(error) => {
+                self.providers.note_unusable(&connection, &error).await?;
+                return Err(error.into());
+            }
+        };
         let now = self.clock.now();
         match session.check().await {
             Ok(account) => {

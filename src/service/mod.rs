@@ -11,6 +11,7 @@ mod failure;
 pub mod identity;
 pub mod keys;
 pub mod orgs;
+pub mod sealing;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use deliveries::Deliveries;
 pub use failure::{Failure, FailureKind};
 pub use keys::KeyBounds;
 pub use orgs::OrgChange;
+pub use sealing::{SealStep, SealStepDone};
 
 use crate::attributes::Attributes;
 use crate::domain::attributes::AttributeName;
@@ -193,6 +195,18 @@ pub enum Request {
         /// What amounts are in, ISO 4217.
         currency: Option<String>,
     },
+    /// Seals stored secrets anew with the current key: one step.
+    SealAnew {
+        /// Which step.
+        step: SealStep,
+    },
+    /// Takes the keys out of the key file that nothing is sealed with.
+    RetireKeys,
+    /// Deletes what is sealed with a key that is lost.
+    ForgetKey {
+        /// Its id.
+        key: String,
+    },
     /// Puts dead letters back.
     RetryJobs {
         /// Which; nothing for all.
@@ -332,6 +346,9 @@ impl Services {
                 }
                 Ok(serde_json::json!(state))
             }
+            Request::SealAnew { step } => self.seal_step(&step).await,
+            Request::RetireKeys => self.retire_keys().await,
+            Request::ForgetKey { key } => self.forget_key(&key).await,
             Request::RetryJobs { jobs } => {
                 let retried =
                     self.store.retry_dead_jobs(Some(org), jobs.as_deref(), self.clock.now()).await?;

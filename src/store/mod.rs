@@ -65,6 +65,7 @@ mod open;
 pub mod postgres;
 pub mod product;
 pub mod rates;
+pub mod sealing;
 pub mod settings;
 mod signal;
 pub mod sqlite;
@@ -91,6 +92,7 @@ pub use mirror::MirrorStore;
 pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use product::ProductStore;
 pub use rates::RateStore;
+pub use sealing::SealingStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
 pub use trust::TrustStore;
@@ -108,6 +110,7 @@ pub trait Store:
     + JobStore
     + DerivationStore
     + SettingsStore
+    + SealingStore
     + RateStore
     + TrustStore
     + ProductStore
@@ -146,6 +149,15 @@ pub async fn migrations(target: &Target) -> Result<Vec<MigrationState>> {
     match target {
         Target::Sqlite(path) => sqlite::Engine::migrations(path).await,
         Target::Postgres(url) => postgres::Engine::migrations(url).await,
+    }
+}
+
+/// The keys that secrets of the database are sealed with. Writes nothing and migrates nothing; `None` where there is
+/// no database yet, or one that an older program left and that does not say.
+pub async fn sealed_with(target: &Target) -> Result<Option<Vec<sealing::SealedWith>>> {
+    match target {
+        Target::Sqlite(path) => sqlite::Engine::sealed_with(path).await,
+        Target::Postgres(url) => postgres::Engine::sealed_with(url).await,
     }
 }
 

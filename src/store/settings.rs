@@ -21,6 +21,13 @@ pub struct SealedSecret {
     pub expires_at: Option<Timestamp>,
 }
 
+impl SealedSecret {
+    /// The id of the key that sealed bytes name in their head, in hex; empty where they are too short for one.
+    pub fn key_of(sealed: &[u8]) -> String {
+        sealed.get(1..9).map(hex::encode).unwrap_or_default()
+    }
+}
+
 /// Settings.
 #[async_trait]
 pub trait SettingsStore {

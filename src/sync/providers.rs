@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use connector_sdk::{
     Budget, Clock, ConnectorError, Demand, DynConnector, HttpClient, Io, Priority, Secrets, Session,
+    WebhookAddress, WebhookSource,
 };
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -15,11 +16,12 @@ use serde_json::Value;
 use super::credentials::Keyring;
 use super::links::LinkSettings;
 use super::{SyncError, shared_rates};
-use crate::domain::connections::Connection;
+use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::ids::new_id;
-use crate::store::Store;
 use crate::store::rates::RateAsk;
 use crate::store::settings::SealedSecret;
+use crate::store::{self, Store};
+use crate::webhooks::endpoint::webhook_path;
 
 /// The name under which webhook secrets are kept; several slots may hold one each.
 pub const WEBHOOK_SECRET: &str = "webhook_secret";
@@ -109,6 +111,32 @@ impl Providers {
 
     fn unseal(&self, connection: &Connection, secret: &SealedSecret) -> Result<SecretString, SyncError> {
         Ok(self.keyring.open(&connection.org_id, &connection.id, secret)?)
+    }
+
+    /// Where the provider is told to send a connection's webhooks, below the public address.
+    pub fn webhook_path(&self, connection: &Connection) -> String {
+        let driver = self.connectors.get(connection.connector.as_str());
+        let address = driver.and_then(|driver| driver.webhooks()).map(WebhookSource::address);
+        let bare = format!("/api/integrations/{}/webhook", connection.connector);
+        match address.unwrap_or_default() {
+            WebhookAddress::Connection => webhook_path(connection),
+            WebhookAddress::Organisation => format!("{bare}/{}", connection.org_id),
+            WebhookAddress::OrganisationQuery(name) => format!("{bare}?{name}={}", connection.org_id),
+        }
+    }
+
+    /// Lets a connection need attention when only a person can mend what was met. One that is paused, or needs
+    /// attention already, stays as it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn note_unusable(&self, connection: &Connection, error: &SyncError) -> store::Result<()> {
+        if connection.status != ConnectionStatus::Active || !error.needs_person() {
+            return Ok(());
+        }
+        let (status, why) = (ConnectionStatus::NeedsAttention, error.to_string());
+        let (org, now) = (&connection.org_id, self.clock.now());
+        self.store.set_connection_status(org, &connection.id, status, Some(&why), now).await
     }
 
     /// One budget for an account, whichever connection reads it.

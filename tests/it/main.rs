@@ -22,6 +22,7 @@ mod prompt;
 mod render_cases;
 mod schemathesis;
 mod sdk;
+mod seal;
 mod store;
 mod stripe_cli;
 mod support;

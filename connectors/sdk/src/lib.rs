@@ -42,4 +42,4 @@ pub use record::{
     Batch, Changed, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected, Split, Touch,
 };
 pub use spec::{AuthKind, FeedSpec, RateBudget, Role, Spec, StreamSpec};
-pub use webhook::{Event, RawRequest, SignatureError, WebhookSource};
+pub use webhook::{Event, RawRequest, SignatureError, WebhookAddress, WebhookSource};

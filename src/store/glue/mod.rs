@@ -15,6 +15,7 @@ mod inbox;
 mod mirror;
 mod product;
 mod rates;
+mod sealing;
 mod settings;
 mod trust;
 mod watch;

@@ -34,6 +34,7 @@ pub(crate) mod rates;
 pub(crate) mod rows;
 pub(crate) mod runs;
 pub(crate) mod schedules;
+pub(crate) mod sealing;
 pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod tickets;
@@ -88,6 +89,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         rows::ALL,
         runs::ALL,
         schedules::ALL,
+        sealing::ALL,
         sessions::ALL,
         settings::ALL,
         tickets::ALL,

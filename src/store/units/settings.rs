@@ -37,10 +37,10 @@ statements! {
     LIST_CONNECTIONS = "SELECT * FROM connections WHERE org_id = $1 ORDER BY id";
     LIST_ALL_CONNECTIONS = "SELECT * FROM connections ORDER BY org_id, id";
     DELETE_SECRETS = "DELETE FROM connection_secrets WHERE org_id = $1 AND connection_id = $2";
-    PUT_SECRET = "INSERT INTO connection_secrets (org_id, connection_id, name, slot, sealed, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6)
+    PUT_SECRET = "INSERT INTO connection_secrets (org_id, connection_id, name, slot, sealed, expires_at, key_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (connection_id, name, slot) DO UPDATE SET sealed = excluded.sealed,
-            expires_at = excluded.expires_at";
+            expires_at = excluded.expires_at, key_id = excluded.key_id";
     LOAD_SECRETS = "SELECT name, slot, sealed, expires_at FROM connection_secrets
         WHERE org_id = $1 AND connection_id = $2 ORDER BY name, slot";
     DELETE_RECORDS = "DELETE FROM mirror_records WHERE org_id = $1 AND connection_id = $2";
@@ -284,6 +284,7 @@ pub(crate) async fn put_secret(
         .bind(secret.slot)
         .bind(&secret.sealed)
         .bind(secret.expires_at.map(us))
+        .bind(SealedSecret::key_of(&secret.sealed))
         .execute(c)
         .await?;
     Ok(())

@@ -22,8 +22,8 @@ statements! {
     DELETE_ORG = "DELETE FROM orgs WHERE id = $1";
     LOAD_ORG_SECRETS = "SELECT name, slot, sealed, created_at, expires_at FROM org_secrets
         WHERE org_id = $1 ORDER BY name, slot";
-    ADD_ORG_SECRET = "INSERT INTO org_secrets (org_id, name, slot, sealed, created_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6)";
+    ADD_ORG_SECRET = "INSERT INTO org_secrets (org_id, name, slot, sealed, created_at, expires_at, key_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
     END_ORG_SECRETS = "UPDATE org_secrets SET expires_at = $3
         WHERE org_id = $1 AND name = $2 AND (expires_at IS NULL OR expires_at > $3)";
     DELETE_ENDED_SECRETS = "DELETE FROM org_secrets WHERE org_id = $1 AND name = $2 AND expires_at <= $3";
@@ -203,6 +203,7 @@ pub(crate) async fn add_org_secret(
         .bind(&new.secret.sealed)
         .bind(now)
         .bind(new.secret.expires_at.map(us))
+        .bind(SealedSecret::key_of(&new.secret.sealed))
         .execute(c)
         .await
         .map_err(StoreError::from);
