@@ -29,6 +29,7 @@ mod subscription;
 mod team;
 mod term;
 
+pub use currency::major_text;
 pub use document::{
     CurrencySum, Derivation, LineDiscount, Loser, Missing, MrrBreakdown, MrrLine, MrrSubscription,
     Provenance, SubscriptionState, Values,
