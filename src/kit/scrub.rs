@@ -206,12 +206,12 @@ mod tests {
         assert_eq!(
             object,
             json!({
-                "id": "cus_000001", "name": "Name 1", "email": "person1@example.com", "status": "past_due", "currency": "USD",
+                "id": "cus_000001", "name": "Name 1", "email": "person2@example.com", "status": "past_due", "currency": "USD",
                 "created": 1_700_000_000, "date": "2026-01-31T10:00:00Z", "day": "2026-01-31", "amount": "12.50", "live": false,
-                "custom": "Text 1", "contact": "person2@example.com", "phone": "+15550000001", "note": "Text 2",
+                "custom": "Text 3", "contact": "person1@example.com", "phone": "+15550000001", "note": "Text 4",
                 "default_source": "card_000001", "client_secret": "[secret 1]", "key": "[secret 2]", "empty": "", "none": null,
-                "address": {"line1": "Text 3", "city": "Text 4", "country": "GB"}, "paid": true,
-                "metadata": {"person2@example.com": "x"}, "site": "https://example.com/1", "domain": "company1.example",
+                "address": {"line1": "Text 2", "city": "Text 1", "country": "GB"}, "paid": true,
+                "metadata": {"person1@example.com": "x"}, "site": "https://example.com/1", "domain": "company1.example",
             })
         );
         let other = scrubber.object(&json!({"customer": "cus_Nffr1", "customer_name": "Jane Doe"}));
