@@ -23,6 +23,7 @@
 //! | [`backups`] | copies of the embedded database |
 //! | [`http`] | the HTTP surface |
 //! | [`import`] | files of users and companies, row by row |
+//! | [`kit`] | what a new connector is made with |
 //! | [`mcp`] | what agents read and call, over MCP |
 //! | [`telemetry`] | logs, metrics, their names |
 //! | [`clock`] | time as a parameter |
@@ -41,6 +42,7 @@ pub mod domain;
 pub mod http;
 pub mod import;
 pub mod jobs;
+pub mod kit;
 pub mod mcp;
 pub mod product;
 mod recent;

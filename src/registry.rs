@@ -11,6 +11,7 @@ pub fn connectors() -> Vec<Arc<dyn DynConnector>> {
         Arc::new(connector_stripe::Stripe),
         Arc::new(connector_hubspot::HubSpot),
         Arc::new(connector_pandadoc::PandaDoc),
+        Arc::new(connector_chargebee::Chargebee),
     ]
 }
 

@@ -5,6 +5,11 @@ use connector_sdk::spec::{AuthKind, Spec};
 
 use super::{App, CommandError};
 
+pub mod demo;
+pub mod docs;
+pub mod new;
+pub mod record;
+
 /// What is given to `connectors`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -24,14 +29,30 @@ pub enum Action {
         #[arg(value_name = "CONNECTOR")]
         connector: String,
     },
+    /// What a connector makes of the samples that it brings
+    ///
+    /// Needs no account and no database.
+    Demo(demo::Args),
+    /// Make a crate for a new connector, in halo-sync's source tree
+    ///
+    /// It compiles, passes its tests and is listed at once; then it is made to say what the real provider says.
+    New(new::Args),
+    /// Write the pages of connectors from what they say about themselves, in halo-sync's source tree
+    ///
+    /// docs/connectors/NAME.md: credentials, settings, streams, webhook events, limits.
+    Docs(docs::Args),
+    /// Save pages of a connected account as fixtures, without what is anybody's
+    ///
+    /// Names, addresses, e-mails, secrets and every other text that is not plainly a code, a date or a number are replaced, the same by the same.
+    Record(record::Args),
 }
 
-/// Lists connectors or shows one.
+/// Lists connectors, shows one, or helps to write one.
 ///
 /// # Errors
 ///
-/// An unknown name; stdout that cannot be written.
-pub fn run(app: &App, args: &Args) -> Result<(), CommandError> {
+/// An unknown name; what the action met; stdout that cannot be written.
+pub async fn run(app: &App, args: &Args) -> Result<(), CommandError> {
     let mut specs: Vec<Spec> = app.connectors.iter().map(|connector| connector.spec()).collect();
     specs.sort_by_key(|spec| spec.id);
     match &args.action {
@@ -46,16 +67,22 @@ pub fn run(app: &App, args: &Args) -> Result<(), CommandError> {
             ],
             "This build has no connectors.",
         ),
-        Some(Action::Show { connector }) => match specs.iter().find(|spec| spec.id == connector) {
-            Some(spec) => app.out.one(spec, describe),
-            None => {
-                let names: Vec<&str> = specs.iter().map(|spec| spec.id).collect();
-                Err(CommandError::not_found(format_args!("connector {connector}"))
-                    .why(format!("there are: {}", names.join(", ")))
-                    .try_this("halo-sync connectors list"))
-            }
-        },
+        Some(Action::Show { connector }) => app.out.one(find(&specs, connector)?, |spec| describe(spec)),
+        Some(Action::Demo(args)) => demo::run(app, args, &specs),
+        Some(Action::New(args)) => new::run(app, args),
+        Some(Action::Docs(args)) => docs::run(app, args, &specs),
+        Some(Action::Record(args)) => record::run(app, args).await,
     }
+}
+
+/// The connector of that id.
+fn find<'a>(specs: &'a [Spec], id: &str) -> Result<&'a Spec, CommandError> {
+    specs.iter().find(|spec| spec.id == id).ok_or_else(|| {
+        let names: Vec<&str> = specs.iter().map(|spec| spec.id).collect();
+        CommandError::not_found(format_args!("connector {id}"))
+            .why(format!("there are: {}", names.join(", ")))
+            .try_this("halo-sync connectors list")
+    })
 }
 
 /// A unit variant as serde spells it.

@@ -11,7 +11,7 @@ use super::{
 /// pending) answers that exit code.
 pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, CommandError> {
     match command {
-        Command::Connectors(args) => connectors::run(app, &args)?,
+        Command::Connectors(args) => connectors::run(app, &args).await?,
         Command::Config(args) => config::run(app, &args)?,
         Command::Sdk(args) => sdk::run(app, args)?,
         Command::Completions(args) => completions::run(app, &args)?,

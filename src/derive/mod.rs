@@ -30,6 +30,7 @@ mod subscription;
 mod team;
 mod term;
 
+pub use currency::major_text;
 pub use document::{
     ContractState, CurrencySum, Derivation, LineDiscount, Loser, Missing, MrrBreakdown, MrrLine,
     MrrSubscription, Provenance, SubscriptionState, Values,

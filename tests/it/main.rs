@@ -8,6 +8,7 @@
 mod billing_cases;
 mod billing_rules;
 mod browser;
+mod connectors;
 mod convergence;
 mod crash;
 mod faults;

@@ -16,6 +16,7 @@ use crate::error::{ConnectorError, FactsError};
 use crate::facts::Fact;
 use crate::http::HttpClient;
 use crate::record::{Batch, Changed, Cursor, Page, Partition, ReadMode, Record, RecordKey};
+use crate::sample::Sample;
 use crate::spec::Spec;
 use crate::webhook::WebhookSource;
 
@@ -119,6 +120,11 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Translates one raw record. Pure: same record, same answer.
     fn facts(&self, record: &Record) -> Result<Extract, FactsError>;
+
+    /// Records that show what the connector does, of nobody's: `connectors demo` translates them.
+    fn samples(&self) -> &'static [Sample] {
+        &[]
+    }
 }
 
 /// Reading one connection, with its settings and secrets.
@@ -217,6 +223,8 @@ pub trait DynConnector: Send + Sync {
     fn webhooks(&self) -> Option<&dyn WebhookSource>;
     /// See [`Connector::facts`].
     fn facts(&self, record: &Record) -> Result<Extract, FactsError>;
+    /// See [`Connector::samples`].
+    fn samples(&self) -> &'static [Sample];
 }
 
 fn parse<C: DeserializeOwned>(config: &serde_json::Value) -> Result<C, ConnectorError> {
@@ -248,5 +256,9 @@ impl<C: Connector> DynConnector for C {
 
     fn facts(&self, record: &Record) -> Result<Extract, FactsError> {
         Connector::facts(self, record)
+    }
+
+    fn samples(&self) -> &'static [Sample] {
+        Connector::samples(self)
     }
 }

@@ -9,16 +9,18 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::budget::Throttle;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::connector::Io;
 use crate::error::ConnectorError;
 
@@ -47,6 +49,8 @@ impl Default for HttpConfig {
 }
 
 const LONGEST_CALL: Duration = Duration::from_secs(30);
+/// The scheme whose credentials are encoded.
+const BASIC: &str = "Basic";
 
 /// A client with time-outs and size limits in it; cheap to clone, one connection pool behind all clones.
 #[derive(Clone)]
@@ -203,6 +207,12 @@ impl Call {
         self
     }
 
+    /// Sends the secret as the user of `Authorization: Basic`, without a password.
+    #[must_use]
+    pub fn basic(self, secret: &SecretString) -> Self {
+        self.authorization(BASIC, secret)
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -264,6 +274,15 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
+    /// The provider's time at this answer (its `Date`), never later than ours: a pass that is reckoned to begin then
+    /// misses nothing, whichever of the two clocks is wrong.
+    #[must_use]
+    pub fn time(&self, ours: Timestamp) -> Timestamp {
+        let theirs = self.headers.get(DATE).and_then(|date| date.to_str().ok());
+        let theirs = theirs.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+        theirs.map_or(ours, |at| at.to_utc().min(ours))
+    }
+
     /// Reads the body as JSON. The error says what was there instead in kind, never in content.
     ///
     /// # Errors
@@ -337,7 +356,12 @@ impl HttpClient {
             request = request.header(ACCEPT, "application/json");
         }
         if let Some((scheme, secret)) = &call.authorization {
-            let mut value = HeaderValue::from_str(&format!("{scheme} {}", secret.expose_secret()))
+            // Encoded here and not by the caller, so that the secret itself is what leaves a provider's sentence.
+            let text = match *scheme {
+                BASIC => BASE64.encode(format!("{}:", secret.expose_secret())),
+                _ => secret.expose_secret().to_owned(),
+            };
+            let mut value = HeaderValue::from_str(&format!("{scheme} {text}"))
                 .map_err(|_| refused_credentials("the secret holds characters that no header can"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
@@ -568,6 +592,19 @@ mod tests {
         assert_eq!(read("-3"), None);
         assert_eq!(read("1e999"), None);
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn a_providers_time_is_never_later_than_ours() {
+        let ours = DateTime::parse_from_rfc3339("2026-11-22T10:00:00Z").unwrap().to_utc();
+        let time = |date: Option<&str>| {
+            let headers = date.map(|date| (DATE, HeaderValue::from_str(date).unwrap())).into_iter().collect();
+            Answer { endpoint: "GET /x", status: StatusCode::OK, headers, body: Bytes::new() }.time(ours)
+        };
+        let minute = chrono::TimeDelta::minutes(1);
+        assert_eq!(time(Some("Sun, 22 Nov 2026 09:59:00 GMT")), ours - minute);
+        assert_eq!(time(Some("Sun, 22 Nov 2026 10:01:00 GMT")), ours);
+        assert_eq!((time(Some("today")), time(None)), (ours, ours));
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! | [`connector`] | the traits, typed for authors and object-safe for the engine |
 //! | [`spec`] | what a connector says about itself: streams, authentication, budgets |
 //! | [`record`] | records, pages, cursors, partitions |
+//! | [`paging`] | lists by offset or page number, read without losing rows |
+//! | [`sample`] | records that a connector shows what it does with |
 //! | [`facts`] | the vocabulary that every provider is translated into |
 //! | [`webhook`] | raw requests and the events in them |
 //! | [`endpoint`] | webhook endpoints, made and looked after through the API |
@@ -26,7 +28,9 @@ pub mod endpoint;
 pub mod error;
 pub mod facts;
 pub mod http;
+pub mod paging;
 pub mod record;
+pub mod sample;
 pub mod signature;
 pub mod spec;
 pub mod webhook;
@@ -41,5 +45,6 @@ pub use http::{Answer, Call, Dialect, HttpClient, HttpConfig, Refusal};
 pub use record::{
     Batch, Changed, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected, Split, Touch,
 };
+pub use sample::Sample;
 pub use spec::{AuthKind, FeedSpec, RateBudget, Role, Spec, StreamSpec};
 pub use webhook::{Event, RawRequest, SignatureError, WebhookAddress, WebhookSource};

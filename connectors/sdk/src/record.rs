@@ -1,7 +1,10 @@
 //! Records, pages, cursors and partitions: what reading a provider gives.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::error::ConnectorError;
 
 /// Names one remote object within a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -51,6 +54,46 @@ pub struct Rejected {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cursor(pub String);
+
+impl Cursor {
+    /// A place as a cursor of that version. Another version is for another shape of `place`.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Protocol`] for a place that JSON cannot hold.
+    pub fn encode(version: u32, place: &impl Serialize) -> Result<Self, ConnectorError> {
+        #[derive(Serialize)]
+        struct Versioned<'a, T> {
+            v: u32,
+            at: &'a T,
+        }
+        serde_json::to_string(&Versioned { v: version, at: place })
+            .map(Self)
+            .map_err(|e| ConnectorError::Protocol(format!("cursor: {e}")))
+    }
+
+    /// The place that [`Self::encode`] put into it.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Protocol`] for another version, and for what is no cursor.
+    pub fn decode<T: DeserializeOwned>(&self, version: u32) -> Result<T, ConnectorError> {
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        #[derive(Deserialize)]
+        struct Versioned<T> {
+            at: T,
+        }
+        let bad = |e: serde_json::Error| ConnectorError::Protocol(format!("cursor: {e}"));
+        let Version { v } = serde_json::from_str(&self.0).map_err(bad)?;
+        if v != version {
+            return Err(ConnectorError::Protocol(format!(
+                "cursor: version {v} is not known to this program (it knows {version})"
+            )));
+        }
+        serde_json::from_str::<Versioned<T>>(&self.0).map(|cursor| cursor.at).map_err(bad)
+    }
+}
 
 /// What follows a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,4 +179,21 @@ pub struct Batch {
     pub rejected: Vec<Rejected>,
     /// Ids that the provider no longer has.
     pub tombstones: Vec<RecordKey>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_the_round_trip_and_no_other_version_does() {
+        let cursor = Cursor::encode(2, &("after", 7)).unwrap();
+        assert_eq!(cursor.decode::<(String, u32)>(2).unwrap(), ("after".to_owned(), 7));
+        for text in
+            ["", "null", "{}", "7", r#"{"v":2}"#, r#"{"v":3,"at":["after",7]}"#, r#"{"v":2,"at":"x"}"#]
+        {
+            let strange = Cursor(text.to_owned()).decode::<(String, u32)>(2);
+            assert!(matches!(strange, Err(ConnectorError::Protocol(_))), "{text}");
+        }
+    }
 }

@@ -138,3 +138,23 @@ pub async fn facts_are_pure_and_name_declared_streams<P: Provider>(connector: &d
     }
     assert!(facts > 0, "the records mean something");
 }
+
+/// The samples are records of declared streams that are translated, each once, and nobody's: e-mail addresses in them
+/// are of domains that are kept for examples (RFC 2606).
+pub async fn samples_are_understood<P: Provider>(connector: &dyn DynConnector) {
+    let spec = connector.spec();
+    let mut seen = BTreeSet::new();
+    for sample in connector.samples() {
+        assert!(spec.stream(sample.stream).is_some(), "a sample of {}", sample.stream);
+        for record in ok(sample.records(), sample.stream) {
+            ok(connector.facts(&record), &record.key.to_string());
+            for word in record.payload.get().split(|c: char| c.is_whitespace() || "\"<>,;()".contains(c)) {
+                let Some((_, domain)) = word.rsplit_once('@') else { continue };
+                let kept = ["example", "test", "example.com", "example.org", "example.net"];
+                let is_kept = kept.iter().any(|k| domain == *k || domain.ends_with(&format!(".{k}")));
+                assert!(is_kept, "{}: {domain} may be somebody's", record.key);
+            }
+            assert!(seen.insert(record.key.clone()), "{} is there twice", record.key);
+        }
+    }
+}

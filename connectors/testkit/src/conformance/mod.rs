@@ -256,11 +256,14 @@ macro_rules! conformance {
             contract::check_names_missing_permissions
             contract::an_unknown_stream_is_refused
             contract::facts_are_pure_and_name_declared_streams
+            contract::samples_are_understood
             reading::every_stream_is_read_completely
             reading::an_empty_account_is_no_trouble
             reading::reading_resumes_from_every_cursor
             reading::strange_cursors_are_refused
             reading::an_incremental_read_sees_what_is_new
+            reading::a_wrong_clock_loses_nothing
+            reading::a_page_asked_for_again_is_the_same
             reading::a_caught_up_full_read_stays_caught_up
             reading::objects_deleted_while_reading_hide_no_other
             reading::objects_added_while_reading_hide_no_other
@@ -271,6 +274,7 @@ macro_rules! conformance {
             failures::every_call_ends
             failures::retry_after_is_obeyed
             failures::reading_goes_on_after_a_failure
+            failures::a_storm_loses_nothing
             failures::an_undecodable_item_is_set_aside
             failures::no_error_holds_a_secret
             feed::what_changes_is_named_once

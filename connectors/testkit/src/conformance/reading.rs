@@ -1,9 +1,13 @@
 //! Pages, cursors, reads by id.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use connector_sdk::{Clock, ConnectorError, Cursor, DynConnector, Next, ReadMode, RecordKey, SystemClock};
+use chrono::TimeDelta;
+use connector_sdk::{
+    Clock, ConnectorError, Cursor, DynConnector, Io, Next, Page, ReadMode, RecordKey, SystemClock, Timestamp,
+};
 use serde_json::Value;
 
 use super::{Provider, fail, io, ok, open, read_all, read_on, take_split};
@@ -133,6 +137,67 @@ pub async fn an_incremental_read_sees_what_is_new<P: Provider>(connector: &dyn D
             assert_eq!(ok(again, stream.name).ids(), on.ids());
         }
         assert!(seen.contains(&added), "{}: {added} is new", stream.name);
+    }
+}
+
+/// A clock that is wrong.
+#[derive(Debug)]
+struct Skewed(TimeDelta);
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + self.0
+    }
+}
+
+/// Whether our clock is a day ahead of the provider's or behind it: everything is read, and what is made after a read
+/// is found by the next.
+pub async fn a_wrong_clock_loses_nothing<P: Provider>(connector: &dyn DynConnector) {
+    for skew in [TimeDelta::days(1), TimeDelta::days(-1)] {
+        let provider = P::start().await;
+        provider.fill();
+        let io = Io { clock: Arc::new(Skewed(skew)), ..io(Duration::from_secs(20)) };
+        let session = ok(connector.open(&provider.config(), provider.secrets(), io), "open");
+        for stream in connector.spec().streams {
+            let first = ok(read_all(session.as_ref(), stream.name, ReadMode::Incremental).await, stream.name);
+            assert_eq!(first.ids(), provider.ids(stream.name), "{} {skew}", stream.name);
+            let Some(added) = provider.create(stream.name) else { continue };
+            let mut seen = BTreeSet::new();
+            for (partition, end) in first.ends {
+                let on = read_on(session.as_ref(), stream.name, ReadMode::Incremental, &partition, Some(end))
+                    .await;
+                seen.extend(ok(on, stream.name).ids());
+            }
+            assert!(seen.contains(&added), "{}: {added} is new, our clock off by {skew}", stream.name);
+        }
+    }
+}
+
+/// A page that is asked for a second time, after a crash or by two workers, is the same page and goes on at the same
+/// place; no page holds a record twice.
+pub async fn a_page_asked_for_again_is_the_same<P: Provider>(connector: &dyn DynConnector) {
+    let provider = P::start().await;
+    provider.fill();
+    let session = open(connector, &provider);
+    for stream in connector.spec().streams {
+        let partitions = ok(session.plan(stream.name, ReadMode::Full, SystemClock.now()).await, stream.name);
+        for partition in partitions {
+            let mut cursor: Option<Cursor> = None;
+            loop {
+                let read = || session.read_page(stream.name, ReadMode::Full, &partition, cursor.as_ref());
+                let (once, again) = (ok(read().await, stream.name), ok(read().await, stream.name));
+                let records = |page: &Page| -> Vec<(RecordKey, String)> {
+                    page.records.iter().map(|r| (r.key.clone(), r.payload.get().to_owned())).collect()
+                };
+                assert_eq!(records(&once), records(&again), "{} from {cursor:?}", stream.name);
+                let keys: BTreeSet<&RecordKey> = once.records.iter().map(|r| &r.key).collect();
+                assert_eq!(keys.len(), once.records.len(), "{}: a record twice on a page", stream.name);
+                match once.next {
+                    Next::More(next) => cursor = Some(next),
+                    Next::CaughtUp(_) => break,
+                }
+            }
+        }
     }
 }
 

@@ -1,0 +1,9 @@
+//! The connector against its sandbox.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod conformance;
+mod meaning;
+mod reading;
+mod server;
+mod support;
