@@ -53,8 +53,10 @@ impl Services {
     /// # Errors
     /// A failure that names each key that is missing.
     pub async fn need_keys(&self) -> Result<(), Failure> {
-        let have = self.providers.keyring().key_ids();
         let used = self.store.count_sealed().await?;
+        // Afterwards: a rotation in another process puts a key into the file before it seals anything with it.
+        self.providers.keyring().refresh().map_err(key_failure)?;
+        let have = self.providers.keyring().key_ids();
         let missing: Vec<String> =
             used.into_iter().map(|with| with.key).filter(|key| !have.contains(key)).collect();
         if missing.is_empty() { Ok(()) } else { Err(missing_keys(&missing, &have)) }

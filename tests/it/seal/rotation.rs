@@ -146,7 +146,7 @@ async fn a_rotation_that_is_killed_goes_on_on_postgres() {
 async fn beside_the_running_program(database: Option<Database>) {
     let program = Program::new(database);
     let sandbox = StripeSandbox::start(Options::default()).await.unwrap();
-    program.connect(&sandbox.base_url(), &sandbox.api_key(), sandbox.webhook_secret()).await;
+    program.connect(&sandbox.base_url(), sandbox.api_key(), sandbox.webhook_secret()).await;
     let before = keyring(&program).key_id();
     let mut serving = program.serve();
     serving.ready().await;
