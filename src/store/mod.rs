@@ -55,6 +55,7 @@ pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
+pub mod grants;
 pub mod identity;
 pub mod imports;
 pub mod inbox;
@@ -83,6 +84,7 @@ pub use attributes::AttributeStore;
 pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
+pub use grants::GrantStore;
 pub use identity::IdentityStore;
 pub use imports::ImportStore;
 pub use inbox::InboxStore;
@@ -108,6 +110,7 @@ pub trait Store:
     + JobStore
     + DerivationStore
     + SettingsStore
+    + GrantStore
     + RateStore
     + TrustStore
     + ProductStore

@@ -6,6 +6,7 @@
 pub mod chance;
 pub mod faults;
 pub mod hubspot;
+pub mod oauth;
 pub mod pandadoc;
 pub mod stripe;
 mod wire;
