@@ -4,6 +4,7 @@
 //! [`service::Request`](crate::service::Request): carried out here when the database is free, sent to the
 //! process that holds it otherwise.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::service::{AuditPlan, OrgChange, Request, ScheduleTemplate, Services};
 use crate::store::{self, JobsSignal, OpenMode, Store, StoreConfig, StoreError, Target};
 use crate::sync::credentials::Keyring;
 use crate::sync::credentials::keys::KeySource;
+use crate::sync::oauth;
 use crate::sync::providers::Providers;
 use crate::sync::run::RunLimits;
 use crate::worker;
@@ -400,6 +402,23 @@ pub(super) fn keyring(loaded: &Loaded) -> Result<Keyring, CommandError> {
     })
 }
 
+/// The apps that the settings name (`[oauth.CONNECTOR]`).
+fn apps(config: &Config) -> BTreeMap<String, oauth::App> {
+    let apps = config.oauth.0.iter().filter_map(|(connector, app)| {
+        let scopes = app.scopes.as_ref().map(|text| text.split_whitespace().map(str::to_owned).collect());
+        let app = oauth::App {
+            client_id: app.client_id.clone()?,
+            client_secret: app.client_secret.as_ref()?.expose().to_owned().into(),
+            authorize_url: app.authorize_url.clone(),
+            token_url: app.token_url.clone(),
+            revoke_url: app.revoke_url.clone(),
+            scopes,
+        };
+        Some((connector.clone(), app))
+    });
+    apps.collect()
+}
+
 fn services(
     app: &App,
     loaded: &Loaded,
@@ -408,7 +427,8 @@ fn services(
 ) -> Result<Services, CommandError> {
     let http = HttpClient::new(connector_sdk::http::HttpConfig::default(), app.clock.clone())?;
     let providers =
-        Providers::new(store.clone(), app.clock.clone(), http, Arc::new(keyring), app.connectors.0.clone());
+        Providers::new(store.clone(), app.clock.clone(), http, Arc::new(keyring), app.connectors.0.clone())
+            .with_apps(apps(&loaded.config))?;
     let sync = &loaded.config.sync;
     let template = |kind, expression: &str| ScheduleTemplate {
         kind,

@@ -7,6 +7,7 @@
 mod app;
 pub mod attributes;
 pub mod audit;
+mod authorize;
 pub mod backup;
 pub mod cli;
 pub mod companies;

@@ -14,6 +14,7 @@ mod error;
 mod layers;
 mod limits;
 mod log;
+mod oauth;
 mod orgs;
 mod prompt;
 mod retention;
@@ -39,6 +40,7 @@ pub use error::{ConfigError, Problem};
 pub use layers::{ENV_PREFIX, FILE_NAME, FileChoice, Flag, Origin, Sources};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
+pub use oauth::{OAuth, OAuthApp};
 pub use orgs::{OnOff, OrgEntry, Orgs};
 pub use prompt::Prompt;
 pub use retention::Retention;
@@ -76,6 +78,8 @@ pub struct Config {
     pub backup: Backup,
     /// How often the SDK API may be called.
     pub limits: Limits,
+    /// Apps that are registered at providers, by connector.
+    pub oauth: OAuth,
     /// Organisations.
     pub orgs: Orgs,
     /// The text that the chat's prompt gets.
@@ -130,6 +134,7 @@ impl Config {
         })?;
         config.database.read_secret_files(&mut origins)?;
         config.chat.read_secret_files(&mut origins)?;
+        config.oauth.read_secret_files(&mut origins)?;
         let credentials = sources.env.iter().find(|(name, value)| name == CREDENTIALS && !value.is_empty());
         let credentials = credentials.map(|(_, folder)| PathBuf::from(folder));
         let loaded = Loaded { config, file, origins, credentials };
@@ -185,6 +190,7 @@ impl Loaded {
         self.config.limits.check(&mut found);
         self.config.orgs.check(&mut found);
         self.config.chat.check(&mut found);
+        self.config.oauth.check(&mut found);
         self.config.retention.check(&mut found);
         found.problems
     }

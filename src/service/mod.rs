@@ -10,6 +10,7 @@ pub mod deliveries;
 mod failure;
 pub mod identity;
 pub mod keys;
+pub mod oauth;
 pub mod orgs;
 pub mod sealing;
 
@@ -43,6 +44,8 @@ use crate::sync::providers::Providers;
 pub enum Request {
     /// Checks credentials, then saves a connection (or renews the one of that name) and starts its backfill.
     Connect(Connect),
+    /// Begins a connection that a person grants at the provider.
+    Authorize(Authorize),
     /// Checks the stored credentials again.
     CheckConnection {
         /// Id or name.
@@ -242,6 +245,29 @@ impl std::fmt::Debug for Connect {
     }
 }
 
+/// A connection that a person is to grant at the provider.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Authorize {
+    /// The connector.
+    pub connector: String,
+    /// A name, unique in the organisation.
+    pub name: String,
+    /// Settings, the `link` member included.
+    pub config: Value,
+    /// Signing secrets of the webhook endpoint; empty keeps those there are.
+    #[serde(with = "secret_list")]
+    pub webhook_secrets: Vec<SecretString>,
+}
+
+impl std::fmt::Debug for Authorize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authorize")
+            .field("connector", &self.connector)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Everything that carries a request out.
 #[derive(Clone)]
 pub struct Services {
@@ -290,7 +316,8 @@ impl Services {
     /// no secrets but a new key's own text.
     pub async fn execute(&self, org: &OrgId, request: Request) -> Result<Value, Failure> {
         match request {
-            Request::Connect(connect) => self.connect(org, connect).await,
+            Request::Connect(connect) => self.connect(org, connect, None).await,
+            Request::Authorize(authorize) => self.authorize(org, authorize).await,
             Request::CheckConnection { connection } => self.check_connection(org, &connection).await,
             Request::PauseConnection { connection } => self.pause_connection(org, &connection, true).await,
             Request::ResumeConnection { connection } => self.pause_connection(org, &connection, false).await,

@@ -55,6 +55,7 @@ pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
+pub mod grants;
 pub mod identity;
 pub mod imports;
 pub mod inbox;
@@ -84,6 +85,7 @@ pub use attributes::AttributeStore;
 pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
+pub use grants::GrantStore;
 pub use identity::IdentityStore;
 pub use imports::ImportStore;
 pub use inbox::InboxStore;
@@ -111,6 +113,7 @@ pub trait Store:
     + DerivationStore
     + SettingsStore
     + SealingStore
+    + GrantStore
     + RateStore
     + TrustStore
     + ProductStore

@@ -41,7 +41,7 @@ pub trait SettingsStore {
     /// Organisations.
     async fn list_orgs(&self) -> Result<Vec<OrgId>>;
 
-    /// Makes or replaces a connection with its secrets (all of them; one that is not named is deleted) and
+    /// Makes or replaces a connection with its secrets (all of them; one that is not named is deleted, and so is its OAuth grant) and
     /// its schedules' jobs are the caller's.
     async fn put_connection(&self, connection: &Connection, secrets: &[SealedSecret]) -> Result<()>;
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::credentials::Keyring;
 use super::links::LinkSettings;
+use super::oauth::{ACCESS_TOKEN, App, OAuth, REFRESH_TOKEN, Registered};
 use super::{SyncError, shared_rates};
 use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::ids::new_id;
@@ -33,6 +34,7 @@ pub struct Providers {
     http: HttpClient,
     keyring: Arc<Keyring>,
     connectors: BTreeMap<&'static str, Arc<dyn DynConnector>>,
+    oauth: OAuth,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
     /// What tells this process from others that share accounts with it.
     process: String,
@@ -49,7 +51,33 @@ impl Providers {
     ) -> Self {
         let connectors = connectors.into_iter().map(|c| (c.spec().id, c)).collect();
         let process = new_id("proc", &*clock);
-        Self { store, clock, http, keyring, connectors, budgets: Mutex::default(), process }
+        let oauth = OAuth::none(store.clone(), clock.clone(), keyring.clone());
+        Self { store, clock, http, keyring, connectors, oauth, budgets: Mutex::default(), process }
+    }
+
+    /// With apps that are registered at providers, by connector.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Config`] for an app of a connector that there is not, or that takes no OAuth, and for an
+    /// endpoint that is no https address.
+    pub fn with_apps(mut self, apps: BTreeMap<String, App>) -> Result<Self, ConnectorError> {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        self.oauth =
+            OAuth::new(apps, &self.connectors, store, clock, self.http.clone(), self.keyring.clone())?;
+        Ok(self)
+    }
+
+    /// The app that is registered at a connector's provider.
+    pub(crate) fn app(&self, connector: &str) -> Option<&Registered> {
+        self.oauth.apps.get(connector)
+    }
+
+    /// Ends the grant of a connection at its provider; see [`Renewals::end`](super::oauth::Renewals::end).
+    pub(crate) async fn end_grant(
+        &self,
+        connection: &Connection,
+    ) -> Result<Option<Result<(), super::oauth::GrantError>>, SyncError> {
+        Ok(self.oauth.renewals.end(connection).await?)
     }
 
     /// The connector of that id, or an error that names those there are.
@@ -76,12 +104,21 @@ impl Providers {
         connection: &Connection,
         priority: Priority,
     ) -> Result<Box<dyn Session>, SyncError> {
+        // The grant first: tokens that are newer than what it says are only taken for older ones.
+        let grant = self.store.find_grant(&connection.org_id, &connection.id).await?;
         let sealed = self.store.load_secrets(&connection.org_id, &connection.id).await?;
         let mut secrets = BTreeMap::new();
-        for secret in sealed.iter().filter(|s| s.name != WEBHOOK_SECRET) {
+        for secret in sealed.iter().filter(|s| s.name != WEBHOOK_SECRET && s.name != REFRESH_TOKEN) {
             secrets.insert(secret.name.clone(), self.unseal(connection, secret)?);
         }
-        self.session_with(connection, Secrets(secrets), priority)
+        let http = match (grant, secrets.get(ACCESS_TOKEN)) {
+            (Some(grant), Some(token)) => {
+                let tokens = self.oauth.renewals.tokens(connection, grant, token.clone());
+                self.http.clone().authorized(Arc::new(tokens))
+            }
+            _ => self.http.clone(),
+        };
+        self.open_session(connection, Secrets(secrets), priority, http)
     }
 
     /// Opens a session with secrets that are not stored yet (`connect` checks before it saves).
@@ -91,10 +128,20 @@ impl Providers {
         secrets: Secrets,
         priority: Priority,
     ) -> Result<Box<dyn Session>, SyncError> {
+        self.open_session(connection, secrets, priority, self.http.clone())
+    }
+
+    fn open_session(
+        &self,
+        connection: &Connection,
+        secrets: Secrets,
+        priority: Priority,
+        http: HttpClient,
+    ) -> Result<Box<dyn Session>, SyncError> {
         let connector = self.connector(&connection.connector)?;
         let settings = ConnectionSettings::parse(&connection.config)?;
         let budget = self.budget(connection, settings.rate_limit)?;
-        let io = Io { http: self.http.clone(), clock: self.clock.clone(), budget, priority };
+        let io = Io { http, clock: self.clock.clone(), budget, priority };
         Ok(connector.open(&settings.connector, secrets, io)?)
     }
 

@@ -10,6 +10,7 @@ use crate::store::{JobsSignal, Store};
 mod attributes;
 mod conversations;
 mod derivations;
+mod grants;
 mod imports;
 mod inbox;
 mod mirror;

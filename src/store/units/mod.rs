@@ -15,6 +15,7 @@ pub(crate) mod custom_fields;
 pub(crate) mod derivations;
 pub(crate) mod dirty;
 pub(crate) mod erase;
+pub(crate) mod grants;
 pub(crate) mod idempotency;
 pub(crate) mod identity;
 pub(crate) mod imports;
@@ -63,6 +64,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
     [
         dirty::ALL,
         erase::ALL,
+        grants::ALL,
         identity::ALL,
         imports::ALL,
         adopt::ALL,

@@ -43,7 +43,7 @@ statements! {
 
 /// Every table with an `org_id`, in the order in which an organisation's rows go: first what lets something begin,
 /// and what refers to another table before that. A test holds it against the schema.
-pub(crate) const ORG_TABLES: [&str; 40] = [
+pub(crate) const ORG_TABLES: [&str; 42] = [
     "api_keys",
     "org_secrets",
     "schedules",
@@ -55,6 +55,8 @@ pub(crate) const ORG_TABLES: [&str; 40] = [
     "sync_runs",
     "checkpoints",
     "stream_passes",
+    "oauth_flows",
+    "connection_grants",
     "connection_secrets",
     "connections",
     "deliveries",
