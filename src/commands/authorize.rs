@@ -28,15 +28,19 @@ pub(super) async fn run(
     wait: Duration,
 ) -> Result<Value, CommandError> {
     let begun = host.execute(Request::Authorize(authorize)).await?;
-    let begun: Begun = serde_json::from_value(begun)
-        .map_err(|e| CommandError::from(anyhow::Error::new(e).context("the answer is not what was expected")))?;
+    let begun: Begun = serde_json::from_value(begun).map_err(|e| {
+        CommandError::from(anyhow::Error::new(e).context("the answer is not what was expected"))
+    })?;
     let stop = CancellationToken::new();
     // On SQLite nobody else answers while this command holds the file.
     if host.writes && !host.on_postgres() {
         listen(host, host.loaded.config.server.listen, &stop).await?;
     }
     app.out.one(&json!(begun), |_| {
-        format!("Open this address in a browser, as somebody who may grant access:\n\n  {}\n", begun.authorize_url)
+        format!(
+            "Open this address in a browser, as somebody who may grant access:\n\n  {}\n",
+            begun.authorize_url
+        )
     })?;
     app.out.note(&format!(
         "The app at the provider must have this redirect address: {}\nWaiting for the browser …",

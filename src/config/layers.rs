@@ -330,7 +330,11 @@ fn named(
     if is_name && known.contains(&written) {
         layer.0.push((written, value, origin.clone()));
     } else {
-        unknown.push(UnknownKey { nearest: nearest(&written, known.iter()), written, origin: origin.clone() });
+        unknown.push(UnknownKey {
+            nearest: nearest(&written, known.iter()),
+            written,
+            origin: origin.clone(),
+        });
     }
 }
 

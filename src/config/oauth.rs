@@ -66,7 +66,10 @@ impl OAuth {
                 if let Some(text) = text
                     && connector_sdk::http::base_url(text).is_err()
                 {
-                    found.add(&key(member), "is not an https address without query (http to this machine alone)");
+                    found.add(
+                        &key(member),
+                        "is not an https address without query (http to this machine alone)",
+                    );
                 }
             }
             if app.scopes.as_ref().is_some_and(|scopes| scopes.trim().is_empty()) {

@@ -6,10 +6,11 @@
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
 use http::StatusCode;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
 
 use super::extract::Named;
 use super::openapi::Routes;
@@ -54,7 +55,11 @@ async fn callback(
         }
         Err(error) => {
             tracing::error!(%error, "an OAuth callback was cut off");
-            page(StatusCode::INTERNAL_SERVER_ERROR, "Not connected", "Something went wrong here. Start again.")
+            page(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Not connected",
+                "Something went wrong here. Start again.",
+            )
         }
     }
 }
@@ -151,7 +156,12 @@ fn page(status: StatusCode, title: &str, text: &str) -> Response {
     );
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")),
+        (
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(
+                "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+            ),
+        ),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         // The address holds a code.
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -173,8 +183,15 @@ mod tests {
         assert_eq!((good.state.expose_secret(), good.issuer.as_deref()), ("s", Some("https://app.example")));
         assert_eq!(read("state=s&error=access_denied").unwrap().error.as_deref(), Some("access_denied"));
         for bad in [
-            "", "state=s", "code=c", "state=s&state=s&code=c", "state=s&code=c&code=d", "state=s&code=c&error=e",
-            "state=s&code=c&iss=a&iss=a", "state=s&code=c&return_to=/", "state=s&code=c&redirect_uri=https://x",
+            "",
+            "state=s",
+            "code=c",
+            "state=s&state=s&code=c",
+            "state=s&code=c&code=d",
+            "state=s&code=c&error=e",
+            "state=s&code=c&iss=a&iss=a",
+            "state=s&code=c&return_to=/",
+            "state=s&code=c&redirect_uri=https://x",
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -113,14 +113,27 @@ fn surface() -> Surface {
 /// Every operation of the program: what its document describes.
 pub fn operations() -> Vec<Operation> {
     let Surface { webhooks, oauth, sdk, probes, files } = surface();
-    let lists = [webhooks.operations(), oauth.operations(), sdk.operations(), probes.operations(), files.operations()];
+    let lists = [
+        webhooks.operations(),
+        oauth.operations(),
+        sdk.operations(),
+        probes.operations(),
+        files.operations(),
+    ];
     lists.into_iter().flatten().cloned().chain(openapi::operations()).collect()
 }
 
 /// Paths that the program serves and no OpenAPI document can describe, each with the reason.
 pub fn undescribed() -> Vec<(&'static str, &'static str)> {
     let Surface { webhooks, oauth, sdk, probes, files } = surface();
-    [webhooks.plain_paths(), oauth.plain_paths(), sdk.plain_paths(), probes.plain_paths(), files.plain_paths()].concat()
+    [
+        webhooks.plain_paths(),
+        oauth.plain_paths(),
+        sdk.plain_paths(),
+        probes.plain_paths(),
+        files.plain_paths(),
+    ]
+    .concat()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

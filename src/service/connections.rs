@@ -293,7 +293,9 @@ impl Services {
         };
         let grant = self.end_grant(&connection).await?;
         let records = self.store.delete_connection(org, &connection.id, self.clock.now()).await?;
-        Ok(json!({ "connection": connection.id, "removed_records": records, "endpoint": endpoint, "grant": grant }))
+        Ok(
+            json!({ "connection": connection.id, "removed_records": records, "endpoint": endpoint, "grant": grant }),
+        )
     }
 
     pub(super) fn endpoints(&self) -> Endpoints {

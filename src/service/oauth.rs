@@ -39,8 +39,7 @@ impl Services {
         let state = random().map_err(credential)?;
         let secrets = FlowSecrets::new(request.webhook_secrets).map_err(credential)?;
         let authorize_url = app.authorize_url(&redirect_uri, &state, &secrets.verifier)?;
-        let sealed =
-            seal_secrets(self.providers.keyring(), org, &flow, &secrets).map_err(credential)?;
+        let sealed = seal_secrets(self.providers.keyring(), org, &flow, &secrets).map_err(credential)?;
         let expires_at = now + TimeDelta::minutes(FLOW_MINUTES);
         self.store
             .put_flow(&Flow {
@@ -90,12 +89,16 @@ impl Services {
             )
         };
         let Some(base) = &self.public_url else {
-            let message = "where the provider is to send the person back to is not known: server.public_url is not set";
+            let message =
+                "where the provider is to send the person back to is not known: server.public_url is not set";
             return Err(setup("no_public_url", message.to_owned()));
         };
         match connector_sdk::http::base_url(base) {
             Ok(_) => Ok(format!("{base}{}", callback_path(connector))),
-            Err(_) => Err(setup("not_https", format!("server.public_url is {base}: codes would go over an open line"))),
+            Err(_) => Err(setup(
+                "not_https",
+                format!("server.public_url is {base}: codes would go over an open line"),
+            )),
         }
     }
 
@@ -144,8 +147,8 @@ impl Services {
         };
         let secrets = open_secrets(self.providers.keyring(), &flow.org_id, &flow.id, flow.sealed.clone())
             .map_err(credential)?;
-        let tokens = app.redeem(code, &secrets.verifier, &flow.redirect_uri).await.map_err(|error| {
-            match error {
+        let tokens =
+            app.redeem(code, &secrets.verifier, &flow.redirect_uri).await.map_err(|error| match error {
                 GrantError::Refused(code) => Failure::new(
                     FailureKind::Credentials,
                     "code_refused",
@@ -154,8 +157,7 @@ impl Services {
                 .hint(again()),
                 GrantError::App(message) => Failure::new(FailureKind::Credentials, "app_refused", message),
                 GrantError::Failed(error) => ConnectorError::into(error),
-            }
-        })?;
+            })?;
         let mut given = vec![(ACCESS_TOKEN.to_owned(), tokens.access)];
         given.extend(tokens.refresh.clone().map(|refresh| (REFRESH_TOKEN.to_owned(), refresh)));
         let is_new = self.store.find_connection(&flow.org_id, &flow.name).await?.is_none();

@@ -18,6 +18,7 @@ mod import;
 mod jobs;
 mod localstripe;
 mod mcp;
+mod oauth;
 mod prompt;
 mod render_cases;
 mod schemathesis;

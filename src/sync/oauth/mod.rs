@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use connector_sdk::{AuthKind, Clock, ConnectorError, DynConnector, HttpClient};
 
-pub use app::{App, GrantError};
 pub(crate) use app::Registered;
+pub use app::{App, GrantError};
 pub use flow::{Begun, FLOW_MINUTES, Returned};
 pub(crate) use flow::{FlowSecrets, digest, open_secrets, random, seal_secrets};
 pub(crate) use renewal::Renewals;

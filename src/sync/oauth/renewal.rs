@@ -96,17 +96,25 @@ impl Renewals {
     }
 
     /// The stored secret of that name.
-    async fn secret(&self, connection: &Connection, name: &str) -> Result<Option<SecretString>, ConnectorError> {
-        let all = self.store.load_secrets(&connection.org_id, &connection.id).await.map_err(|e| storage(&e))?;
+    async fn secret(
+        &self,
+        connection: &Connection,
+        name: &str,
+    ) -> Result<Option<SecretString>, ConnectorError> {
+        let all =
+            self.store.load_secrets(&connection.org_id, &connection.id).await.map_err(|e| storage(&e))?;
         let Some(sealed) = all.iter().find(|secret| secret.name == name && secret.slot == 0) else {
             return Ok(None);
         };
         let opened = self.keyring.open(&connection.org_id, &connection.id, sealed);
-        opened.map(Some).map_err(|e| ConnectorError::Auth { message: e.to_string(), missing_permission: None })
+        opened
+            .map(Some)
+            .map_err(|e| ConnectorError::Auth { message: e.to_string(), missing_permission: None })
     }
 
     async fn grant(&self, connection: &Connection) -> Result<Grant, ConnectorError> {
-        let found = self.store.find_grant(&connection.org_id, &connection.id).await.map_err(|e| storage(&e))?;
+        let found =
+            self.store.find_grant(&connection.org_id, &connection.id).await.map_err(|e| storage(&e))?;
         found.ok_or_else(|| ConnectorError::Auth {
             message: "the connection has no OAuth grant any more".to_owned(),
             missing_permission: None,
@@ -128,7 +136,12 @@ impl Renewals {
 
     /// A token that is newer than `seen`, renewed where there is none yet; `seen` again where a renewal ahead of time
     /// has to wait.
-    async fn newer(self: &Arc<Self>, connection: &Connection, seen: Held, why: Why) -> Result<Held, ConnectorError> {
+    async fn newer(
+        self: &Arc<Self>,
+        connection: &Connection,
+        seen: Held,
+        why: Why,
+    ) -> Result<Held, ConnectorError> {
         let gate = self.gate(connection);
         let _passed = gate.lock().await;
         loop {
@@ -146,7 +159,9 @@ impl Renewals {
                 .map_err(|e| storage(&e))?;
             match claimed {
                 GrantClaim::Moved => {}
-                GrantClaim::Taken { .. } | GrantClaim::TooSoon { .. } if why == Why::Ahead => return Ok(seen),
+                GrantClaim::Taken { .. } | GrantClaim::TooSoon { .. } if why == Why::Ahead => {
+                    return Ok(seen);
+                }
                 GrantClaim::Taken { .. } => tokio::time::sleep(LOOK).await,
                 GrantClaim::TooSoon { until } => return Err(ConnectorError::RateLimited { until }),
                 GrantClaim::Claimed { interrupted } => {
@@ -189,7 +204,9 @@ impl Renewals {
         let refresh = match self.secret(connection, REFRESH_TOKEN).await {
             Ok(Some(refresh)) => refresh,
             Ok(None) => {
-                return self.refuse(&claim, "its access token has expired, and the provider gave no refresh token").await;
+                return self
+                    .refuse(&claim, "its access token has expired, and the provider gave no refresh token")
+                    .await;
             }
             Err(error) => {
                 self.release(&claim, self.clock.now() + PAUSE).await;
@@ -257,7 +274,8 @@ impl Renewals {
     /// The next may try from then on. A claim that cannot be ended ends by itself.
     async fn release(&self, claim: &Claim, not_before: Timestamp) {
         let Claim { connection, id, .. } = claim;
-        if let Err(error) = self.store.release_grant(&connection.org_id, &connection.id, id, not_before).await {
+        if let Err(error) = self.store.release_grant(&connection.org_id, &connection.id, id, not_before).await
+        {
             tracing::warn!(connection = %connection.id, %error, "a claim could not be ended");
         }
         metrics::counter!(crate::telemetry::metric::TOKEN_RENEWALS, "connector" => connection.connector.clone(), "outcome" => "failed").increment(1);
@@ -282,7 +300,10 @@ impl Renewals {
     ///
     /// # Errors
     /// The store's.
-    pub(crate) async fn end(&self, connection: &Connection) -> Result<Option<Result<(), GrantError>>, StoreError> {
+    pub(crate) async fn end(
+        &self,
+        connection: &Connection,
+    ) -> Result<Option<Result<(), GrantError>>, StoreError> {
         let gate = self.gate(connection);
         let _passed = gate.lock().await;
         let (org, id) = (&connection.org_id, &connection.id);
@@ -293,16 +314,16 @@ impl Renewals {
             let Some(grant) = self.store.find_grant(org, id).await? else { return Ok(None) };
             let (now, claim) = (self.clock.now(), new_id("rnw", &*self.clock));
             match self.store.claim_grant(org, id, grant.version, &claim, now, now + CLAIM).await? {
-                GrantClaim::Taken { .. }
-                    if now < patience && begun.elapsed() < Duration::from_secs(40) =>
-                {
+                GrantClaim::Taken { .. } if now < patience && begun.elapsed() < Duration::from_secs(40) => {
                     tokio::time::sleep(LOOK).await;
                 }
                 GrantClaim::Moved if grant.state == GrantState::Good => {}
                 _ => break,
             }
         }
-        let Some(app) = self.apps.get(&connection.connector).filter(|app| app.revokes()) else { return Ok(None) };
+        let Some(app) = self.apps.get(&connection.connector).filter(|app| app.revokes()) else {
+            return Ok(None);
+        };
         Ok(match self.secret(connection, REFRESH_TOKEN).await {
             Ok(Some(refresh)) => Some(app.revoke(&refresh).await),
             Ok(None) => None,
