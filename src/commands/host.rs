@@ -150,6 +150,11 @@ impl Host {
                 services.need_keys().await?;
             }
             services.ensure_orgs(&listed_orgs(&loaded.config)?).await?;
+            if !on_postgres {
+                for org in services.store.list_orgs().await? {
+                    services.store.orphan_grants(&org).await?;
+                }
+            }
         }
         Ok(Self { services, loaded, org, signal, writes, derive })
     }

@@ -172,6 +172,9 @@ pub trait GrantStore {
         at: Timestamp,
     ) -> Result<bool>;
 
+    /// Ends the claims of an organisation's grants whose holders cannot be alive: for whoever holds the database alone.
+    async fn orphan_grants(&self, org: &OrgId) -> Result<()>;
+
     /// Begins a flow, and drops those of the organisation that ended a day ago.
     async fn put_flow(&self, flow: &Flow) -> Result<()>;
 

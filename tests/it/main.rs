@@ -19,6 +19,7 @@ mod import;
 mod jobs;
 mod localstripe;
 mod mcp;
+mod oauth;
 mod prompt;
 mod render_cases;
 mod schemathesis;

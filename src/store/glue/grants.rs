@@ -97,6 +97,12 @@ impl GrantStore for Engine {
         )
     }
 
+    async fn orphan_grants(&self, org: &OrgId) -> Result<()> {
+        unit!(self.write(Lane::Ack, Scope::Org(org.clone())), [org = org.clone()], |c| {
+            units::grants::orphan_grants(c, org)
+        })
+    }
+
     async fn put_flow(&self, flow: &Flow) -> Result<()> {
         unit!(self.write(Lane::Ack, Scope::Org(flow.org_id.clone())), [flow = flow.clone()], |c| {
             units::grants::put_flow(c, flow)

@@ -36,6 +36,8 @@ statements! {
         WHERE org_id = $1 AND connection_id = $2 AND claim = $3";
     REFUSE_GRANT = "UPDATE connection_grants SET state = 'refused', reason = $4, claim = NULL, claimed_until = NULL
         WHERE org_id = $1 AND connection_id = $2 AND claim = $3 AND state = 'good'";
+    // The claim itself stays: whoever takes it over sees that a renewal was cut off.
+    ORPHAN_GRANTS = "UPDATE connection_grants SET claimed_until = 0 WHERE org_id = $1 AND claimed_until > 0";
     DELETE_ENDED_FLOWS = "DELETE FROM oauth_flows WHERE org_id = $1 AND expires_at < $2";
     PUT_FLOW = "INSERT INTO oauth_flows (id, org_id, connector, name, config, redirect_uri, state_digest, sealed, status,
             outcome, created_at, expires_at)
@@ -201,6 +203,11 @@ pub(crate) async fn refuse_grant(
         settings::set_connection_status(c, org, id, status, Some(reason), at).await?;
     }
     Ok(true)
+}
+
+pub(crate) async fn orphan_grants(c: &mut Conn, org: &OrgId) -> Result<()> {
+    sqlx::query(ORPHAN_GRANTS).bind(&org.0).execute(c).await?;
+    Ok(())
 }
 
 #[derive(FromRow)]
