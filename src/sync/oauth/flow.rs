@@ -90,8 +90,7 @@ pub(crate) fn open_secrets(
     let sealed = SealedSecret { name: name(flow), slot: 0, sealed, expires_at: None };
     let text = keyring.open_for_org(org, &sealed)?;
     let damaged = || CredentialError::Damaged { name: name(flow) };
-    let mut all: Vec<SecretString> =
-        serde_json::from_str(text.expose_secret()).map_err(|_| damaged())?;
+    let mut all: Vec<SecretString> = serde_json::from_str(text.expose_secret()).map_err(|_| damaged())?;
     if all.is_empty() {
         return Err(damaged());
     }
