@@ -87,6 +87,7 @@ impl Recompute {
             .map(|row| FactRecord {
                 connection: row.connection_id.0.clone(),
                 key: row.key.clone(),
+                own: row.own,
                 facts: row.facts.clone(),
             })
             .collect();
@@ -136,8 +137,12 @@ impl Recompute {
         let mut traits = fields.traits;
         // A connection that is gone takes its account ids with it: what the last derivation named and this
         // one does not is removed.
-        for connector in previous.iter().flat_map(|stored| stored.accounts.keys()) {
-            traits.entry(format!("{connector}_customer_id")).or_insert(Value::Null);
+        if let Some(stored) = &previous {
+            for (kind, by_connector) in [("customer", &stored.accounts), ("company", &stored.organizations)] {
+                for connector in by_connector.keys() {
+                    traits.entry(format!("{connector}_{kind}_id")).or_insert(Value::Null);
+                }
+            }
         }
         let write = DerivationWrite {
             read: Some((inputs.company, inputs.state)),
@@ -255,6 +260,7 @@ impl Coming {
                     connection_id: id.clone(),
                     key: record.key.clone(),
                     party: record.party.clone(),
+                    own: true,
                     facts: record.facts.clone(),
                     observed_at: now,
                 });

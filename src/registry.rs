@@ -1,6 +1,7 @@
 //! The list of connectors: the only file that names a connector's crate.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
 use connector_sdk::DynConnector;
 
@@ -12,6 +13,18 @@ pub fn connectors() -> Vec<Arc<dyn DynConnector>> {
         Arc::new(connector_pandadoc::PandaDoc),
         Arc::new(connector_chargebee::Chargebee),
     ]
+}
+
+/// Whether a connector of this build has such a stream.
+pub fn has_stream(connector: &str, stream: &str) -> bool {
+    static STREAMS: LazyLock<BTreeMap<&str, BTreeSet<&str>>> = LazyLock::new(|| {
+        let names = |connector: Arc<dyn DynConnector>| {
+            let spec = connector.spec();
+            (spec.id, spec.streams.iter().map(|stream| stream.name).collect())
+        };
+        connectors().into_iter().map(names).collect()
+    });
+    STREAMS.get(connector).is_some_and(|streams| streams.contains(stream))
 }
 
 #[cfg(test)]

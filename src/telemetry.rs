@@ -39,6 +39,8 @@ pub mod metric {
     /// Events of webhooks that were judged, by `connector`, `type` (`other` for those that the connector does not
     /// ask for) and `state` (`applied`, `ignored`, `failed`).
     pub const WEBHOOK_EVENTS: &str = "halo_sync_webhook_events_total";
+    /// Renewals of OAuth tokens, by `connector`, `outcome` (`renewed`, `failed`, `refused`: a person must connect again).
+    pub const TOKEN_RENEWALS: &str = "halo_sync_token_renewals_total";
     /// Records that scheduled audits found to differ from the provider, by `connector`.
     pub const AUDIT_DRIFT: &str = "halo_sync_audit_drift_total";
     /// Runs of jobs that ended, by `kind`, `outcome`.

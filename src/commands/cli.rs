@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use super::output::ColorChoice;
 use super::{
     attributes, audit, backup, companies, completions, config, connect, connections, connectors, contacts,
-    derive, doctor, jobs, keys, mcp, migrate, orgs, render, restore, runs, sdk, serve, sync, webhooks,
-    worker,
+    credentials, derive, doctor, jobs, keys, mcp, migrate, orgs, render, restore, runs, sdk, serve, sync,
+    webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -134,6 +134,10 @@ pub enum Command {
     ///
     /// Without a subcommand: the list.
     Keys(keys::Args),
+    /// The keys that stored credentials are sealed with
+    ///
+    /// Without a subcommand: which there are, and how much is sealed with each.
+    Credentials(credentials::Args),
     /// Organisations
     ///
     /// Without a subcommand: the list. Every other command acts for one of them: see --org.
@@ -276,6 +280,7 @@ mod tests {
             "halo-sync keys rotate key_1 --now --overlap 24h",
             "halo-sync keys rotate",
             "halo-sync keys identity rotate --now --overlap 1h",
+            "halo-sync credentials forget",
             "halo-sync orgs create",
             "halo-sync orgs set org_a",
             "halo-sync orgs set org_a --origin https://a.example --any-origin",
@@ -315,6 +320,8 @@ mod tests {
             "halo-sync keys identity",
             "halo-sync keys identity create --org org_a",
             "halo-sync keys identity rotate --now",
+            "halo-sync credentials",
+            "halo-sync credentials rotate --retire",
             "halo-sync orgs",
             "halo-sync orgs create --name Acme",
             "halo-sync orgs create org_acme --name Acme",

@@ -1,6 +1,7 @@
 //! `halo-sync connect`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -8,7 +9,7 @@ use serde_json::{Map, Value};
 use super::cli::STDIN_HINT;
 use super::host::{Access, Host};
 use super::{App, CommandError, ExitCode, read_text};
-use crate::service::{Connect, Request};
+use crate::service::{Authorize, Connect, Request};
 
 /// What is given to `connect`.
 #[derive(Debug, clap::Args)]
@@ -16,8 +17,14 @@ pub struct Args {
     /// Which connector, as `halo-sync connectors list` names it
     pub connector: String,
     /// File that holds the API key; `-` reads it from stdin
+    ///
+    /// Without it the account is granted at the provider (OAuth): an address is printed for a browser, and the command
+    /// waits until that came back.
     #[arg(long, value_name = STDIN_HINT)]
-    pub api_key_file: PathBuf,
+    pub api_key_file: Option<PathBuf>,
+    /// How long to wait for the browser, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=600), conflicts_with = "api_key_file")]
+    pub wait: u64,
     /// File that holds the webhook signing secret
     #[arg(long, value_name = "FILE")]
     pub webhook_secret_file: Option<PathBuf>,
@@ -52,7 +59,7 @@ const API_KEY: &str = "api_key";
 ///
 /// Files that cannot be read; refused credentials (4); a provider that cannot be reached (5); settings (6).
 pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
-    let key = secret(&args.api_key_file, "--api-key-file")?;
+    let key = args.api_key_file.as_deref().map(|file| secret(file, "--api-key-file")).transpose()?;
     let webhook_secrets = match &args.webhook_secret_file {
         Some(file) => vec![secret(file, "--webhook-secret-file")?],
         None => Vec::new(),
@@ -78,15 +85,19 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
             "set server.public_url (or HALO_SYNC_SERVER__PUBLIC_URL) to how the world reaches halo-sync",
         ));
     }
-    let request = Request::Connect(Connect {
-        name: args.name.clone().unwrap_or_else(|| args.connector.clone()),
-        connector: args.connector,
-        config: Value::Object(config),
-        secrets: vec![(API_KEY.to_owned(), key)],
-        webhook_secrets,
-        backfill: true,
-    });
-    let answer = host.execute(request).await?;
+    let name = args.name.clone().unwrap_or_else(|| args.connector.clone());
+    let (connector, config) = (args.connector, Value::Object(config));
+    let answer = match key {
+        Some(key) => {
+            let secrets = vec![(API_KEY.to_owned(), key)];
+            let connect = Connect { connector, name, config, secrets, webhook_secrets, backfill: true };
+            host.execute(Request::Connect(connect)).await?
+        }
+        None => {
+            let authorize = Authorize { connector, name, config, webhook_secrets };
+            super::authorize::run(app, &host, authorize, Duration::from_secs(args.wait)).await?
+        }
+    };
     app.out.one(&answer, |answer| describe(answer, host.webhook_base()))?;
     let name = answer["connection"]["name"].as_str().unwrap_or_default();
     if args.register_webhook {

@@ -9,7 +9,7 @@ use super::{App, CommandError, ExitCode, moment};
 use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::watch::Audit;
 use crate::service::Request;
-use crate::service::connections::webhook_path;
+use crate::store::grants::{Grant, GrantState};
 
 /// What is given to `connections`.
 #[derive(Debug, clap::Args)]
@@ -146,11 +146,12 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         .filter(|s| s.connection_id.as_ref() == Some(&connection.id))
         .collect();
     let endpoint = host.store().find_endpoint(&host.org, &connection.id).await?;
+    let grant = host.store().find_grant(&host.org, &connection.id).await?;
     let audit = host.store().list_audits(&host.org, &connection.id, 1).await?.pop();
-    let webhook = format!("{}{}", host.webhook_base(), webhook_path(&connection));
+    let webhook = format!("{}{}", host.webhook_base(), host.services.providers.webhook_path(&connection));
     let spec = host.services.providers.connector(&connection.connector).ok().map(|c| c.spec());
     let feed = spec.and_then(|spec| spec.feed).map(|feed| feed.name);
-    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook, "endpoint": endpoint, "audit": audit });
+    let answer = json!({ "connection": connection, "streams": counts, "schedules": schedules, "webhook_url": webhook, "endpoint": endpoint, "audit": audit, "grant": grant });
     app.out.one(&answer, |_| {
         let mut lines = vec![
             format!(
@@ -172,6 +173,7 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
                 endpoint.faults.iter().map(|f| format!("          {}\n          {}", f.message, f.hint)),
             );
         }
+        lines.extend(grant.iter().map(|grant| format!("access    {}", grant_line(grant))));
         lines.extend(audit.iter().map(|audit| format!("audit     {}", audit_line(audit))));
         lines.extend(connection.status_reason.iter().map(|why| format!("why       {why}")));
         for count in &counts {
@@ -194,6 +196,17 @@ async fn show(app: &App, host: &Host, name: &str) -> Result<(), CommandError> {
         }
         lines.join("\n")
     })
+}
+
+/// A grant in one line.
+fn grant_line(grant: &Grant) -> String {
+    match (grant.state, grant.life.expires_at) {
+        (GrantState::Refused, _) => "a person must grant it again".to_owned(),
+        (GrantState::Good, Some(at)) => {
+            format!("granted by OAuth; the token works until {} and is renewed before", moment(at))
+        }
+        (GrantState::Good, None) => "granted by OAuth".to_owned(),
+    }
 }
 
 /// An audit in one line.
@@ -229,6 +242,12 @@ async fn remove(app: &App, host: &Host, name: String, confirm: Option<String>) -
             "endpoint {} is still at the provider ({}): delete it there, or it goes on sending",
             text("id"),
             text("why")
+        ));
+    }
+    if answer["grant"]["revoked"] == false {
+        app.out.warn(&format!(
+            "the provider could not be told that access has ended ({}): remove the app there",
+            answer["grant"]["why"].as_str().unwrap_or_default()
         ));
     }
     Ok(())

@@ -1,17 +1,19 @@
 //! `halo-sync serve --demo`: the whole way of the data without any account.
 //!
-//! Everything here is the real program on a scratch database; only the provider is a sandbox, in this process
-//! and on loopback, and it is called one.
+//! Everything here is the real program on a scratch database; only the providers are sandboxes, in this process
+//! and on loopback, and they are called so.
 
 use std::time::Duration;
 
+use connector_testkit::sandbox::hubspot::{self, HubSpotSandbox};
+use connector_testkit::sandbox::pandadoc::{self, PandaDocSandbox};
 use connector_testkit::sandbox::stripe::{Demo, Options, StripeSandbox};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::host::{Access, Host};
 use super::running::{Running, Scratch, StopRequests};
-use super::{App, CommandError, ExitCode, diff, sync};
+use super::{App, CommandError, ExitCode, derive, diff, sync};
 use crate::config::Loaded;
 use crate::context::{CompanyDoc, MergeOptions, RenderOptions, Request as Asked, UserDoc, merge, render};
 use crate::domain::companies::TraitPatch;
@@ -29,6 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
 /// The end user whose prompt is shown.
 const USER: &str = "user_123";
+/// The domain of its company.
+const DOMAIN: &str = "northwind.example";
+/// What is shown with where it comes from.
+const FIELDS: [&str; 7] =
+    ["plan", "mrr_minor", "renewal_date", "contract_term", "industry", "employee_count", "owner"];
 
 /// Runs the demo, then serves until the process is asked to stop.
 pub(super) async fn run(app: &App, mut loaded: Loaded, metrics: Metrics) -> Result<ExitCode, CommandError> {
@@ -37,13 +44,13 @@ pub(super) async fn run(app: &App, mut loaded: Loaded, metrics: Metrics) -> Resu
     loaded.config.database = crate::config::Database::default();
     loaded.config.backup.every_hours = 0;
     loaded.config.security = crate::config::Security::default();
-    let sandbox = StripeSandbox::start(Options { auto_deliver: true, ..Options::default() }).await?;
-    let demo = sandbox.seed_demo().map_err(|e| anyhow::anyhow!(e).context("cannot fill the sandbox"))?;
+    let sandboxes = Sandboxes::start().await?;
+    let demo = sandboxes.fill()?;
     let host = Host::open(app, loaded, Access::Write).await?;
     app.out.note(&format!(
-        "This is a demo: a sandbox Stripe in this process ({}), no real account, a database that goes when it ends.\n\
+        "This is a demo: sandboxes of Stripe, HubSpot and PandaDoc in this process, no real account, and a \
+         database that\ngoes when it ends.\n\
          1. a new SQLite file, migrated to schema {}",
-        sandbox.base_url(),
         host.store().schema_version().await?
     ));
     identify(app, &host, &demo).await?;
@@ -54,7 +61,7 @@ pub(super) async fn run(app: &App, mut loaded: Loaded, metrics: Metrics) -> Resu
     let running = Running::start(app, host, metrics, true).await?;
     let mut requests = StopRequests::new()?;
     let shown = tokio::select! {
-        shown = show(app, &running, &sandbox, &demo) => shown,
+        shown = show(app, &running, &sandboxes, &demo) => shown,
         () = requests.next() => {
             running.stop(app).await;
             return Ok(ExitCode::Ok);
@@ -65,9 +72,65 @@ pub(super) async fn run(app: &App, mut loaded: Loaded, metrics: Metrics) -> Resu
         return Err(error);
     }
     let code = running.until_stopped(app).await;
-    drop(sandbox);
+    drop(sandboxes);
     drop(scratch);
     code
+}
+
+/// The providers.
+struct Sandboxes {
+    stripe: StripeSandbox,
+    hubspot: HubSpotSandbox,
+    pandadoc: PandaDocSandbox,
+}
+
+impl Sandboxes {
+    async fn start() -> Result<Self, CommandError> {
+        Ok(Self {
+            stripe: StripeSandbox::start(Options { auto_deliver: true, ..Options::default() }).await?,
+            hubspot: HubSpotSandbox::start(hubspot::Options::default()).await?,
+            pandadoc: PandaDocSandbox::start(pandadoc::Options::default()).await?,
+        })
+    }
+
+    /// One company that all three know: by its metadata, by its domain, and by a deal that a document is linked to.
+    fn fill(&self) -> Result<Demo, CommandError> {
+        let demo =
+            self.stripe.seed_demo().map_err(|e| anyhow::anyhow!(e).context("cannot fill the sandbox"))?;
+        self.hubspot.seed_demo();
+        self.pandadoc.seed_demo();
+        let deals = self.hubspot.ids(hubspot::Kind::Deals);
+        let document =
+            self.pandadoc.create(&format!("{}: data processing", demo.name), "legal@outside.example");
+        let linked = json!([{
+            "id": "1", "provider": "hubspot", "entity_type": "deal", "children": [],
+            "entity_id": deals.first().map(ToString::to_string),
+        }]);
+        self.pandadoc
+            .change(&document, None, |details| details["linked_objects"] = linked)
+            .and_then(|()| self.pandadoc.complete(&document))
+            .map_err(|refused| anyhow::anyhow!("the sandbox PandaDoc refused: {}", refused.body))?;
+        Ok(demo)
+    }
+
+    /// What is connected: connector, name, settings, secret, and the webhooks' secret.
+    fn connections(&self) -> [Connect; 3] {
+        let connect =
+            |connector: &str, base_url: String, secret: &str, webhook_secret: Option<&str>| Connect {
+                connector: connector.to_owned(),
+                name: format!("{connector}-sandbox"),
+                config: json!({ "base_url": base_url, "rate_limit": "none" }),
+                secrets: vec![("api_key".to_owned(), secret.to_owned().into())],
+                webhook_secrets: webhook_secret.into_iter().map(|secret| secret.to_owned().into()).collect(),
+                backfill: true,
+            };
+        let stripe = &self.stripe;
+        [
+            connect("stripe", stripe.base_url(), stripe.api_key(), Some(stripe.webhook_secret())),
+            connect("hubspot", self.hubspot.base_url(), &self.hubspot.access_token(), None),
+            connect("pandadoc", self.pandadoc.base_url(), self.pandadoc.api_key(), None),
+        ]
+    }
 }
 
 /// What a product sends when a user logs in.
@@ -75,7 +138,7 @@ async fn identify(app: &App, host: &Host, demo: &Demo) -> Result<(), CommandErro
     let source = WriteSource { rank: Rank::Server, source: "sdk".to_owned(), at: app.clock.now() };
     let traits = |value: Value| value.as_object().cloned().unwrap_or_default();
     let company = TraitPatch {
-        traits: traits(json!({ "name": demo.name, "industry": "Wholesale", "space_id": "space_789" })),
+        traits: traits(json!({ "name": demo.name, "domain": DOMAIN, "space_id": "space_789" })),
         ..TraitPatch::default()
     };
     let company = host
@@ -101,45 +164,45 @@ async fn identify(app: &App, host: &Host, demo: &Demo) -> Result<(), CommandErro
     Ok(())
 }
 
-async fn show(
-    app: &App,
-    running: &Running,
-    sandbox: &StripeSandbox,
-    demo: &Demo,
-) -> Result<(), CommandError> {
+async fn show(app: &App, running: &Running, sandboxes: &Sandboxes, demo: &Demo) -> Result<(), CommandError> {
     let host = &running.host;
     let address = running.address.ok_or_else(|| anyhow::anyhow!("nothing listens"))?;
-    let answer = host
-        .execute(Request::Connect(Connect {
-            connector: "stripe".to_owned(),
-            name: "stripe-sandbox".to_owned(),
-            config: json!({ "base_url": sandbox.base_url(), "rate_limit": "none" }),
-            secrets: vec![("api_key".to_owned(), sandbox.api_key().to_owned().into())],
-            webhook_secrets: vec![sandbox.webhook_secret().to_owned().into()],
-            backfill: true,
-        }))
-        .await?;
-    let connection = host.services.connection(&host.org, "stripe-sandbox").await?;
-    sandbox.register_webhook(&format!("http://{address}{}", webhook_path(&connection)));
-    app.out.note("3. the sandbox account is connected, its backfill runs through the queue");
-    let run = RunId::from(answer["run"]["id"].as_str().unwrap_or_default());
-    let run: SyncRun = sync::follow(app, host, &run).await?;
-    let counts = super::runs::total(&run);
+    app.out.note("3. the sandbox accounts are connected, their backfills run through the queue");
+    let mut read = 0;
+    for connect in sandboxes.connections() {
+        let name = connect.name.clone();
+        let answer = host.execute(Request::Connect(connect)).await?;
+        let connection = host.services.connection(&host.org, &name).await?;
+        if connection.connector == "stripe" {
+            sandboxes.stripe.register_webhook(&format!("http://{address}{}", webhook_path(&connection)));
+        }
+        let run = RunId::from(answer["run"]["id"].as_str().unwrap_or_default());
+        let run: SyncRun = sync::follow(app, host, &run).await?;
+        read += super::runs::total(&run).read;
+    }
     if let Some(runtime) = running.runtime() {
         runtime.drain().await;
     }
     let before = wait_for(host, demo, |plan, _| plan.is_some()).await?;
+    let sources = provenance(app, host, demo).await?;
     let identities = host.store().count_identities(&host.org).await?;
     app.out.note(&format!(
-        "   {} records read, {} companies; MRR and plan derived (TEST: the sandbox account is in test mode)\n\
-         4. what the chat's system prompt says about Jane:\n",
-        counts.read, identities.companies
+        "   {read} records read, {} companies; MRR and plan derived (TEST: the sandbox account is in test mode)\n\
+         4. one company, made of what three tools know of it:\n",
+        identities.companies
     ));
+    for line in sources {
+        app.out.line(&line)?;
+    }
+    app.out.note("\n5. what the chat's system prompt says about Jane:\n");
     app.out.line(&before.text)?;
 
-    sandbox.demo_change(demo).map_err(|e| anyhow::anyhow!(e).context("cannot change the sandbox"))?;
+    sandboxes
+        .stripe
+        .demo_change(demo)
+        .map_err(|e| anyhow::anyhow!(e).context("cannot change the sandbox"))?;
     app.out.note(&format!(
-        "\n5. {} moves to another plan in Stripe. Its signed webhook arrives, is stored before it is answered, and\n   \
+        "\n6. {} moves to another plan in Stripe. Its signed webhook arrives, is stored before it is answered, and\n   \
          the subscription that it names is read again. The prompt changes:\n",
         demo.name
     ));
@@ -165,6 +228,30 @@ async fn show(
         key["key"].as_str().unwrap_or_default(),
     ));
     Ok(())
+}
+
+/// What the demo's company is made of: each field, its value, and the records that say so.
+async fn provenance(app: &App, host: &Host, demo: &Demo) -> Result<Vec<String>, CommandError> {
+    let found = host.store().find_company(&host.org, &Lookup::External(demo.company_id.clone())).await?;
+    let Some(company) = found else { return Ok(Vec::new()) };
+    let derivation = derive::look(app, host, &company).await?;
+    let connections = host.store().list_connections(Some(&host.org)).await?;
+    let named = |record: &String| {
+        let (id, rest) = record.split_once('/').unwrap_or_default();
+        let connection = connections.iter().find(|connection| connection.id.0 == id);
+        format!("{} {rest}", connection.map_or(id, |connection| &connection.name))
+    };
+    let values = serde_json::to_value(&derivation.values).map_err(anyhow::Error::from)?;
+    Ok(FIELDS
+        .iter()
+        .filter(|field| !values[**field].is_null())
+        .map(|field| {
+            let why = derivation.why(field);
+            let records: Vec<String> = why.iter().flat_map(|why| &why.records).map(named).collect();
+            let value = values[*field].to_string();
+            format!("   {field:16} {value:22} {:4} {}", why.map_or("", |why| &why.rule), records.join(", "))
+        })
+        .collect())
 }
 
 /// The prompt at one moment.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::cli::STDIN_HINT;
 use super::host::{Access, Host};
 use super::{App, CommandError, ExitCode, read_text};
-use crate::derive::{self, cases};
+use crate::derive::{self, Derivation, cases};
+use crate::domain::companies::Company;
 use crate::recompute::{LookError, Recompute};
 use crate::service::find_company;
 
@@ -37,17 +38,7 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     app.start_logs(&loaded, false)?;
     let host = Host::open(app, loaded, Access::Read).await?;
     let company = find_company(host.store(), &host.org, args.company.as_deref().unwrap_or_default()).await?;
-    let services = &host.services;
-    let recompute = Recompute::new(services.store.clone(), services.providers.clone(), host.derive.clone());
-    let derivation = recompute.look(&host.org, &company, app.clock.now()).await.map_err(|e| match e {
-        LookError::Store(e) => e.into(),
-        LookError::Derive(e) => {
-            CommandError::new(ExitCode::Failed, "not_derivable", "the company cannot be derived")
-                .why(e.to_string())
-        }
-    })?;
-    let derivation =
-        derivation.ok_or_else(|| CommandError::not_found(format_args!("company {}", company.id)))?;
+    let derivation = look(app, &host, &company).await?;
     if app.out.is_json() {
         return app.out.json(&derivation);
     }
@@ -66,6 +57,20 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
 }
 
 /// Needs neither settings nor a database.
+/// A company's derivation, worked out from what is stored.
+pub(super) async fn look(app: &App, host: &Host, company: &Company) -> Result<Derivation, CommandError> {
+    let services = &host.services;
+    let recompute = Recompute::new(services.store.clone(), services.providers.clone(), host.derive.clone());
+    let derivation = recompute.look(&host.org, company, app.clock.now()).await.map_err(|e| match e {
+        LookError::Store(e) => e.into(),
+        LookError::Derive(e) => {
+            CommandError::new(ExitCode::Failed, "not_derivable", "the company cannot be derived")
+                .why(e.to_string())
+        }
+    })?;
+    derivation.ok_or_else(|| CommandError::not_found(format_args!("company {}", company.id)))
+}
+
 fn answer_cases(app: &App, text: &str, explain: bool) -> Result<(), CommandError> {
     let wrong = |e: cases::CaseError| {
         CommandError::new(ExitCode::Failed, "bad_case", "a case cannot be answered").why(e.to_string())

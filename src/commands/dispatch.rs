@@ -3,8 +3,8 @@
 use super::cli::Command;
 use super::{
     App, CommandError, ExitCode, attributes, audit, backup, companies, completions, config, connect,
-    connections, connectors, contacts, derive, doctor, jobs, keys, mcp, migrate, openapi, orgs, render,
-    restore, runs, sdk, serve, sync, version, webhooks, worker,
+    connections, connectors, contacts, credentials, derive, doctor, jobs, keys, mcp, migrate, openapi, orgs,
+    render, restore, runs, sdk, serve, sync, version, webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -30,6 +30,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Restore(args) => restore::run(app, args).await?,
         Command::Mcp(args) => mcp::run(app, args).await?,
         Command::Migrate(args) => migrate::run(app, args).await?,
+        Command::Credentials(args) => return credentials::run(app, args).await,
         Command::Companies(args) => return companies::run(app, args).await,
         Command::Contacts(args) => return contacts::run(app, args).await,
         Command::Serve(args) => return serve::run(app, args).await,

@@ -7,11 +7,13 @@ use super::connections::audit_line;
 use super::host::{Access, Host, keyring, target};
 use super::{App, CommandError, ExitCode, moment};
 use crate::backups;
+use crate::config::Loaded;
 use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::watch::WebhookEndpoint;
 use crate::service::Request;
 use crate::store::Target;
 use crate::sync::credentials::CredentialError;
+use crate::sync::credentials::keys::KeySource;
 
 /// What is given to `doctor`.
 #[derive(Debug, clap::Args)]
@@ -100,17 +102,16 @@ async fn check(app: &App, args: &Args, findings: &mut Findings) {
     if let Err(error) = app.start_logs(&loaded, false) {
         findings.add("log", State::Warn, error.to_string());
     }
-    match keyring(&loaded) {
-        Ok(key) => findings.add("secret key", State::Ok, format!("key {}", key.key_id())),
-        Err(error) => return findings.add("secret key", State::Fail, error.to_string()),
-    }
-    let host = match Host::open(app, loaded, Access::WriteIfFree).await {
+    let host = match open(app, loaded).await {
         Ok(host) => host,
         Err(error) => {
             let hint = error.what_to_type.clone().unwrap_or_else(|| "halo-sync migrate status".to_owned());
             return findings.fix("database", State::Fail, error.to_string(), hint);
         }
     };
+    if let Err(error) = keys(&host, findings).await {
+        return findings.add("secret key", State::Fail, error.to_string());
+    }
     match host.store().schema_version().await {
         Ok(version) => {
             let held = if host.writes { "" } else { ", held by a running process" };
@@ -125,6 +126,46 @@ async fn check(app: &App, args: &Args, findings: &mut Findings) {
     if let Err(error) = connections(app, args, &host, findings).await {
         findings.add("connections", State::Fail, error.to_string());
     }
+}
+
+async fn open(app: &App, loaded: Loaded) -> Result<Host, CommandError> {
+    let host = Host::open_with_any_key(app, loaded, Access::WriteIfFree).await?;
+    host.services.need_org(&host.org).await?;
+    Ok(host)
+}
+
+/// Whether every stored credential is sealed with a key that is here, and with the current one.
+async fn keys(host: &Host, findings: &mut Findings) -> Result<(), CommandError> {
+    let name = "secret key";
+    if let Err(failure) = host.services.need_keys().await {
+        let hint = failure.hint.unwrap_or_default();
+        findings.fix(name, State::Fail, failure.message, hint);
+        return Ok(());
+    }
+    // Here it is read alone, for its complaint.
+    let keyring = keyring(&host.loaded)?;
+    let current = keyring.key_id();
+    let used = host.store().count_sealed().await?;
+    let older: i64 = used.iter().filter(|with| with.key != current).map(|with| with.secrets).sum();
+    match older {
+        0 => findings.add(name, State::Ok, format!("key {current}")),
+        _ => findings.fix(
+            name,
+            State::Warn,
+            format!("key {current}; {older} secrets are still sealed with an older key"),
+            "halo-sync credentials rotate",
+        ),
+    }
+    #[cfg(unix)]
+    if let KeySource::File(path) = keyring.source() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let found = format!("{} can be read by others (mode {mode:o})", path.display());
+            findings.fix(name, State::Warn, found, format!("chmod 600 {}", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// How old the newest copy of the embedded database is.

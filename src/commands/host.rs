@@ -4,6 +4,7 @@
 //! [`service::Request`](crate::service::Request): carried out here when the database is free, sent to the
 //! process that holds it otherwise.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,12 @@ use crate::http::control;
 use crate::http::sdk::PromptSettings;
 use crate::jobs::RuntimeHandle;
 use crate::recompute;
+use crate::service::sealing::missing_keys;
 use crate::service::{AuditPlan, OrgChange, Request, ScheduleTemplate, Services};
 use crate::store::{self, JobsSignal, OpenMode, Store, StoreConfig, StoreError, Target};
 use crate::sync::credentials::Keyring;
+use crate::sync::credentials::keys::KeySource;
+use crate::sync::oauth;
 use crate::sync::providers::Providers;
 use crate::sync::run::RunLimits;
 use crate::worker;
@@ -50,6 +54,15 @@ impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host").field("org", &self.org).field("writes", &self.writes).finish_non_exhaustive()
     }
+}
+
+/// Whether a command works where a key is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    /// It refuses.
+    Needed,
+    /// It does.
+    Any,
 }
 
 /// What a command needs of the database.
@@ -74,6 +87,19 @@ impl Host {
         Ok(host)
     }
 
+    /// As [`Self::open_for_any_org`], also where stored credentials are sealed with a key that is not here: for
+    /// commands that say so or mend it.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn open_with_any_key(
+        app: &App,
+        loaded: Loaded,
+        access: Access,
+    ) -> Result<Self, CommandError> {
+        Self::open_with(app, loaded, access, Keys::Any).await
+    }
+
     /// As [`Self::open`], whether or not there is the organisation to act for.
     ///
     /// # Errors
@@ -83,6 +109,10 @@ impl Host {
         loaded: Loaded,
         access: Access,
     ) -> Result<Self, CommandError> {
+        Self::open_with(app, loaded, access, Keys::Needed).await
+    }
+
+    async fn open_with(app: &App, loaded: Loaded, access: Access, keys: Keys) -> Result<Self, CommandError> {
         let config = &loaded.config;
         let derive = Arc::new(derive_settings(config)?);
         let target = target(&loaded)?;
@@ -92,6 +122,8 @@ impl Host {
             migrate: config.database.migrate,
             max_connections: config.database.max_connections,
         };
+        // Before anything is made, migrated or written.
+        let keyring = keyring_for(&loaded, &settings.target, access, keys).await?;
         make_private(&loaded.config.data.dir)?;
         make_private(&data_dir(&loaded))?;
         let open = |mode| store::open(&settings, mode, app.clock.clone());
@@ -110,10 +142,19 @@ impl Host {
             },
         };
         let signal = store.jobs_signal();
-        let services = services(app, &loaded, store)?;
+        let services = services(app, &loaded, store, keyring)?;
         let org = app.org(&loaded.config);
         if writes {
+            if keys == Keys::Needed && access != Access::Read {
+                // A database that an older program left says it only now.
+                services.need_keys().await?;
+            }
             services.ensure_orgs(&listed_orgs(&loaded.config)?).await?;
+            if !on_postgres {
+                for org in services.store.list_orgs().await? {
+                    services.store.orphan_grants(&org).await?;
+                }
+            }
         }
         Ok(Self { services, loaded, org, signal, writes, derive })
     }
@@ -314,11 +355,50 @@ fn listed_orgs(config: &Config) -> Result<Vec<(OrgId, OrgChange)>, CommandError>
     config.orgs.list.iter().map(entry).collect()
 }
 
-/// The key that seals secrets.
+/// The keys that seal secrets, when everything is sealed with one of them.
+async fn keyring_for(
+    loaded: &Loaded,
+    target: &Target,
+    access: Access,
+    keys: Keys,
+) -> Result<Keyring, CommandError> {
+    let is_new = match loaded.secret_key() {
+        SecretKeySource::FileOrNew(path) => !path.exists(),
+        _ => false,
+    };
+    // Reading opens no secret: a key that does not fit is of no matter to it.
+    let reads = access == Access::Read && !is_new;
+    let used = if reads { None } else { store::sealed_with(target).await? };
+    let used: Vec<String> = used.unwrap_or_default().into_iter().map(|with| with.key).collect();
+    if is_new && !used.is_empty() {
+        // Another key in its place would hide that it is missing.
+        return match (keys, access) {
+            (Keys::Needed, Access::Write | Access::WriteIfFree) => Err(missing_keys(&used, &[]).into()),
+            _ => Ok(Keyring::empty()),
+        };
+    }
+    let keyring = match (keyring(loaded), keys) {
+        (Err(error), Keys::Needed) if !used.is_empty() => {
+            let why = error.why.clone().unwrap_or_default();
+            return Err(error.why(format!("{why}\nstored credentials are sealed with {}", used.join(", "))));
+        }
+        (Err(_), Keys::Any) => Keyring::empty(),
+        (keyring, _) => keyring?,
+    };
+    let have = keyring.key_ids();
+    let missing: Vec<String> = used.into_iter().filter(|key| !have.contains(key)).collect();
+    if keys == Keys::Needed && !missing.is_empty() {
+        return Err(missing_keys(&missing, &have).into());
+    }
+    Ok(keyring)
+}
+
+/// The keys that seal secrets.
 pub(super) fn keyring(loaded: &Loaded) -> Result<Keyring, CommandError> {
-    let keyring = match loaded.config.secret_key() {
+    let keyring = match loaded.secret_key() {
         SecretKeySource::Value(key) => Keyring::from_text(key.expose()),
         SecretKeySource::File(path) => Keyring::load(&path),
+        SecretKeySource::Credential(path) => Keyring::of(KeySource::Credential(path)),
         SecretKeySource::FileOrNew(path) => Keyring::load_or_create(&path),
     };
     keyring.map_err(|e| {
@@ -327,15 +407,33 @@ pub(super) fn keyring(loaded: &Loaded) -> Result<Keyring, CommandError> {
     })
 }
 
-fn services(app: &App, loaded: &Loaded, store: Arc<dyn Store>) -> Result<Services, CommandError> {
+/// The apps that the settings name (`[oauth.CONNECTOR]`).
+fn apps(config: &Config) -> BTreeMap<String, oauth::App> {
+    let apps = config.oauth.0.iter().filter_map(|(connector, app)| {
+        let scopes = app.scopes.as_ref().map(|text| text.split_whitespace().map(str::to_owned).collect());
+        let app = oauth::App {
+            client_id: app.client_id.clone()?,
+            client_secret: app.client_secret.as_ref()?.expose().to_owned().into(),
+            authorize_url: app.authorize_url.clone(),
+            token_url: app.token_url.clone(),
+            revoke_url: app.revoke_url.clone(),
+            scopes,
+        };
+        Some((connector.clone(), app))
+    });
+    apps.collect()
+}
+
+fn services(
+    app: &App,
+    loaded: &Loaded,
+    store: Arc<dyn Store>,
+    keyring: Keyring,
+) -> Result<Services, CommandError> {
     let http = HttpClient::new(connector_sdk::http::HttpConfig::default(), app.clock.clone())?;
-    let providers = Providers::new(
-        store.clone(),
-        app.clock.clone(),
-        http,
-        Arc::new(keyring(loaded)?),
-        app.connectors.0.clone(),
-    );
+    let providers =
+        Providers::new(store.clone(), app.clock.clone(), http, Arc::new(keyring), app.connectors.0.clone())
+            .with_apps(apps(&loaded.config))?;
     let sync = &loaded.config.sync;
     let template = |kind, expression: &str| ScheduleTemplate {
         kind,

@@ -7,6 +7,7 @@
 mod app;
 pub mod attributes;
 pub mod audit;
+mod authorize;
 pub mod backup;
 pub mod cli;
 pub mod companies;
@@ -16,6 +17,7 @@ pub mod connect;
 pub mod connections;
 pub mod connectors;
 pub mod contacts;
+pub mod credentials;
 mod demo;
 pub mod derive;
 mod diff;

@@ -69,7 +69,7 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
     let schema = store::restore(&mut copy, &named, &database, &aside)
         .await
         .with_context(|| format!("cannot restore {named}"))?;
-    let host = Host::open(app, loaded, Access::Write).await?;
+    let host = Host::open_with_any_key(app, loaded, Access::Write).await?;
     let answer = Answer {
         schema,
         companies: host.store().count_identities(&host.org).await?.companies,
@@ -131,7 +131,8 @@ fn tell(app: &App, answer: &Answer) -> Result<(), CommandError> {
     }
     if !answer.sealed_with_another_key.is_empty() {
         app.out.note(&format!(
-            "Sealed with a key that is not this installation's: {}. Put its key file back, or connect again.",
+            "Sealed with a key that is not this installation's: {}. Until its key is put back (or, where it is lost, \
+             let go of with halo-sync credentials forget) nothing starts.",
             answer.sealed_with_another_key.join(", ")
         ));
     }

@@ -104,7 +104,7 @@ async fn banner(app: &App, running: &Running, with_worker: bool) -> Result<(), C
         );
     }
     for connection in connections {
-        let path = crate::service::connections::webhook_path(&connection);
+        let path = host.services.providers.webhook_path(&connection);
         let test = if connection.mode == connector_sdk::Mode::Test { " (TEST)" } else { "" };
         app.out.note(&format!("{}{test}  webhooks {}{path}", connection.name, host.webhook_base()));
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::UnknownKey;
-use super::{Config, ConfigError, Problem};
+use super::{Config, ConfigError, OAuthApp, Problem};
 
 /// What a variable that is a setting begins with.
 pub const ENV_PREFIX: &str = "HALO_SYNC_";
@@ -20,6 +20,9 @@ pub const FILE_NAME: &str = "halo-sync.toml";
 
 /// The section whose keys are not checked here: derivation validates them.
 const OPEN_SECTION: &str = "derive";
+
+/// The section whose keys stand one level deeper, below names that are not known here: connectors.
+const NAMED_SECTION: &str = "oauth";
 
 /// Where settings may come from.
 #[derive(Debug, Clone, Default)]
@@ -230,6 +233,21 @@ fn file_layer(
                     layer.0.push((format!("{section}.{key}"), from_toml(value), origin.clone()));
                 }
             }
+            toml::Value::Table(names) if section == NAMED_SECTION => {
+                for (name, members) in names {
+                    let toml::Value::Table(members) = members else {
+                        unknown.push(UnknownKey {
+                            nearest: None,
+                            written: format!("{section}.{name}"),
+                            origin: origin.clone(),
+                        });
+                        continue;
+                    };
+                    for (key, value) in members {
+                        named(layer, unknown, (name, key), from_toml(value), &origin);
+                    }
+                }
+            }
             toml::Value::Table(members) if !members.is_empty() => {
                 for (key, value) in members {
                     let full = format!("{section}.{key}");
@@ -279,6 +297,8 @@ fn env_layer(
         };
         if section == OPEN_SECTION {
             layer.0.push((full, toml_scalar(text), origin));
+        } else if let (NAMED_SECTION, Some((name, key))) = (section.as_str(), key.split_once("__")) {
+            named(&mut layer, unknown, (name, key), Value::String(text.to_owned()), &origin);
         } else if let Some(default) = known.get(&full) {
             layer.0.push((full.clone(), typed(&full, text, default, &origin)?, origin));
         } else {
@@ -291,6 +311,31 @@ fn env_layer(
         }
     }
     Ok(layer)
+}
+
+/// A key of the section whose keys stand below names.
+fn named(
+    layer: &mut Layer,
+    unknown: &mut Vec<UnknownKey>,
+    (name, key): (&str, &str),
+    value: Value,
+    origin: &Origin,
+) {
+    let full = |key: &str| format!("{NAMED_SECTION}.{name}.{key}");
+    let members = serde_json::to_value(OAuthApp::default()).unwrap_or_default();
+    let known: Vec<String> = members.as_object().into_iter().flatten().map(|(key, _)| full(key)).collect();
+    let written = full(key);
+    // What a name may be; a dot or a bracket would lead elsewhere.
+    let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.is_empty();
+    if is_name && known.contains(&written) {
+        layer.0.push((written, value, origin.clone()));
+    } else {
+        unknown.push(UnknownKey {
+            nearest: nearest(&written, known.iter()),
+            written,
+            origin: origin.clone(),
+        });
+    }
 }
 
 fn flag_layer(flags: &[Flag], known: &BTreeMap<String, Value>) -> Result<Layer, ConfigError> {
@@ -351,7 +396,7 @@ fn from_toml(value: &toml::Value) -> Value {
 }
 
 /// Every `section.key` with its value, in the order of the sections. The open section's keys are one level
-/// deep.
+/// deep, those of `oauth` two.
 pub(super) fn flatten(config: &impl Serialize) -> Vec<(String, Value)> {
     let Ok(Value::Object(sections)) = serde_json::to_value(config) else { return Vec::new() };
     sections
@@ -361,7 +406,16 @@ pub(super) fn flatten(config: &impl Serialize) -> Vec<(String, Value)> {
             _ => None,
         })
         .flat_map(|(section, members)| {
-            members.into_iter().map(move |(key, value)| (format!("{section}.{key}"), value))
+            let mut keys = Vec::new();
+            for (key, value) in members {
+                match value {
+                    Value::Object(members) if section == NAMED_SECTION => {
+                        keys.extend(members.into_iter().map(|(k, v)| (format!("{section}.{key}.{k}"), v)));
+                    }
+                    value => keys.push((format!("{section}.{key}"), value)),
+                }
+            }
+            keys
         })
         .collect()
 }
@@ -386,7 +440,7 @@ fn nearest_to_section(written: &str, known: &BTreeMap<String, Value>) -> Option<
         return Some(key.clone());
     }
     let mut sections: Vec<String> = known.keys().map(|key| section_of(key).to_owned()).collect();
-    sections.push(OPEN_SECTION.to_owned());
+    sections.extend([OPEN_SECTION, NAMED_SECTION].map(str::to_owned));
     sections.dedup();
     nearest(written, sections.iter())
 }

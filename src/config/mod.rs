@@ -14,6 +14,7 @@ mod error;
 mod layers;
 mod limits;
 mod log;
+mod oauth;
 mod orgs;
 mod prompt;
 mod retention;
@@ -39,6 +40,7 @@ pub use error::{ConfigError, Problem};
 pub use layers::{ENV_PREFIX, FILE_NAME, FileChoice, Flag, Origin, Sources};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
+pub use oauth::{OAuth, OAuthApp};
 pub use orgs::{OnOff, OrgEntry, Orgs};
 pub use prompt::Prompt;
 pub use retention::Retention;
@@ -76,6 +78,8 @@ pub struct Config {
     pub backup: Backup,
     /// How often the SDK API may be called.
     pub limits: Limits,
+    /// Apps that are registered at providers, by connector.
+    pub oauth: OAuth,
     /// Organisations.
     pub orgs: Orgs,
     /// The text that the chat's prompt gets.
@@ -88,6 +92,9 @@ pub struct Config {
     pub derive: serde_json::Map<String, Value>,
 }
 
+/// The variable by which systemd says where a process's credentials lie.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
 /// Settings, and where each of them comes from.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -96,6 +103,8 @@ pub struct Loaded {
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
     origins: BTreeMap<String, Origin>,
+    /// Where systemd lays credentials for this process.
+    credentials: Option<PathBuf>,
 }
 
 /// One line of `config show`.
@@ -125,7 +134,10 @@ impl Config {
         })?;
         config.database.read_secret_files(&mut origins)?;
         config.chat.read_secret_files(&mut origins)?;
-        let loaded = Loaded { config, file, origins };
+        config.oauth.read_secret_files(&mut origins)?;
+        let credentials = sources.env.iter().find(|(name, value)| name == CREDENTIALS && !value.is_empty());
+        let credentials = credentials.map(|(_, folder)| PathBuf::from(folder));
+        let loaded = Loaded { config, file, origins, credentials };
         let problems = loaded.problems();
         if problems.is_empty() { Ok(loaded) } else { Err(ConfigError::Invalid(problems)) }
     }
@@ -144,17 +156,17 @@ impl Config {
     pub fn database(&self) -> Result<DatabaseTarget, String> {
         self.database.target(&self.data)
     }
-
-    /// Where the key that stored credentials are sealed with comes from.
-    pub fn secret_key(&self) -> SecretKeySource {
-        self.security.source(&self.data)
-    }
 }
 
 impl Loaded {
     /// Where a key's value comes from.
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Where the key that stored credentials are sealed with comes from.
+    pub fn secret_key(&self) -> SecretKeySource {
+        self.config.security.source(&self.config.data, self.credentials.as_deref())
     }
 
     /// Every key with its value and origin, in the order of the sections.
@@ -178,6 +190,7 @@ impl Loaded {
         self.config.limits.check(&mut found);
         self.config.orgs.check(&mut found);
         self.config.chat.check(&mut found);
+        self.config.oauth.check(&mut found);
         self.config.retention.check(&mut found);
         found.problems
     }

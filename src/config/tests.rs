@@ -30,7 +30,7 @@ fn nothing_set_is_the_default() {
         matches!(loaded.config.database(), Ok(DatabaseTarget::Sqlite(p)) if p == Path::new("./data/halo-sync.db"))
     );
     assert!(
-        matches!(loaded.config.secret_key(), SecretKeySource::FileOrNew(p) if p == Path::new("./data/secret.key"))
+        matches!(loaded.secret_key(), SecretKeySource::FileOrNew(p) if p == Path::new("./data/secret.key"))
     );
 }
 
@@ -255,6 +255,44 @@ fn the_open_section_passes_through_with_types() {
             "window_days": 30, "mode": "cash basis",
         })
     );
+}
+
+#[test]
+fn apps_stand_below_their_connectors() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = dir.path().join("app");
+    std::fs::write(&held, "s3cret\n").unwrap();
+    let text = format!(
+        "[oauth.hubspot]\nclient_id = \"from-file\"\nclient_secret_file = {:?}\nscopes = \"a b\"\n",
+        held.to_str().unwrap()
+    );
+    let sources = Sources {
+        file: file(dir.path(), &text),
+        env: env(&[("HALO_SYNC_OAUTH__HUBSPOT__CLIENT_ID", "from-env")]),
+        flags: vec![],
+    };
+    let loaded = Config::load(&sources).unwrap();
+    let app = &loaded.config.oauth.0["hubspot"];
+    assert_eq!((app.client_id.as_deref(), app.scopes.as_deref()), (Some("from-env"), Some("a b")));
+    assert_eq!(app.client_secret.as_ref().unwrap().expose(), "s3cret");
+    let rows = loaded.rows();
+    let row = |key: &str| rows.iter().find(|row| row.key == key).unwrap();
+    assert_eq!(row("oauth.hubspot.client_secret").value, "[redacted]");
+    assert_eq!(row("oauth.hubspot.client_id").origin, "environment HALO_SYNC_OAUTH__HUBSPOT__CLIENT_ID");
+
+    for (text, wants) in [
+        ("[oauth.hubspot]\nclient_di = \"x\"\n", "did you mean oauth.hubspot.client_id?"),
+        ("[oauth]\nhubspot = 1\n", "there is no setting oauth.hubspot"),
+        ("[oauth.hubspot]\nclient_id = \"x\"\n", "oauth.hubspot.client_secret_file"),
+        ("[oauth.hubspot]\nclient_secret = \"x\"\n", "oauth.hubspot.client_id"),
+        (
+            "[oauth.hubspot]\nclient_id = \"x\"\nclient_secret = \"y\"\ntoken_url = \"http://example.com/t\"\n",
+            "oauth.hubspot.token_url",
+        ),
+    ] {
+        let error = fails(&Sources { file: file(dir.path(), text), ..Sources::default() });
+        assert!(error.contains(wants), "{text:?} gave {error:?}");
+    }
 }
 
 #[test]

@@ -58,12 +58,13 @@ pub const MONEY_FIELDS: &[&str] = &["mrr", "arr", "monthly_spend", "lifetime_val
 pub const QUIET_FIELDS: &[&str] = &["health_score", "renewal_status"];
 
 /// Fields of which a derived value stays out of the prompt, too, unless an attribute switches them on: how many people
-/// have been seen so far is not what a team's size is, and the reference's own text leaves it out.
-pub const COUNTED_FIELDS: &[&str] = &["team_size"];
+/// have been seen so far is not what a team's size is, and the reference's own text leaves it out; what the own sales
+/// people call a customer, and whose it is, is not for a customer to read.
+pub const QUIET_WHEN_DERIVED: &[&str] = &["team_size", "lifecycle_stage", "owner"];
 
 /// Whether a field is printed of which no attribute says whether; `derived`: its value was worked out here.
 pub fn printed_by_default(key: &str, derived: bool) -> bool {
-    !(QUIET_FIELDS.contains(&key) || derived && COUNTED_FIELDS.contains(&key))
+    !(QUIET_FIELDS.contains(&key) || derived && QUIET_WHEN_DERIVED.contains(&key))
 }
 
 /// What the system writes about a user; a request that names one of these in its traits is refused.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use connector_sdk::facts::{
     BillingAccount, CatalogItem, Charge, Contract, Coupon, Deal, Discount, DiscountRef, Dispute, Fact,
-    Invoice, Payment, Price, Product, Refund, Settlement, Subscription, SubscriptionSchedule,
-    SubscriptionStatus, TaxRate,
+    Invoice, Organization, Payment, Person, Price, Product, Refund, Settlement, Subscription,
+    SubscriptionSchedule, SubscriptionStatus, TaxRate,
 };
 use connector_sdk::{Mode, RecordKey, Role};
 
@@ -63,6 +63,8 @@ pub(super) struct Book<'a> {
     disputes: Index<'a, Dispute>,
     contracts: Index<'a, Contract>,
     deals: Index<'a, Deal>,
+    organizations: Index<'a, Organization>,
+    people: Index<'a, Person>,
     /// Whether the figures come from test objects.
     pub(super) test: bool,
     include_test_clocks: bool,
@@ -127,6 +129,11 @@ impl<'a> Book<'a> {
             Fact::Settlement(x) => put(&mut self.settlements, read, &x.id, x),
             Fact::Contract(x) => put(&mut self.contracts, read, &x.id, &**x),
             Fact::Deal(x) => put(&mut self.deals, read, &x.id, &**x),
+            // What a signature tool says beside a document is there to find its company by.
+            Fact::Organization(x) if read.own && read.source.role == Role::Crm => {
+                put(&mut self.organizations, read, &x.id, x);
+            }
+            Fact::Person(x) if x.staff => put(&mut self.people, read, &x.id, x),
             Fact::Organization(_)
             | Fact::Person(_)
             | Fact::Engagement(_)
@@ -258,6 +265,16 @@ impl<'a> Book<'a> {
 
     pub(super) fn contracts(&self) -> impl Iterator<Item = Of<'a, Contract>> {
         self.contracts.values().copied()
+    }
+
+    /// The company at CRMs, but for what is gone there. A contact may refer to other companies' records, too.
+    pub(super) fn organizations(&self) -> impl Iterator<Item = Of<'a, Organization>> {
+        self.organizations.values().copied().filter(|of| !of.fact.deleted)
+    }
+
+    /// Somebody of our side.
+    pub(super) fn person(&self, source: &Source, id: &str) -> Option<Of<'a, Person>> {
+        self.people.get(&(&source.connection, id)).copied()
     }
 
     pub(super) fn deals(&self) -> impl Iterator<Item = Of<'a, Deal>> {

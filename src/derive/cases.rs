@@ -254,8 +254,10 @@ fn run(
             }
         }
     }
-    let records: Vec<FactRecord> =
-        records.into_iter().map(|((connection, key), facts)| FactRecord { connection, key, facts }).collect();
+    let records: Vec<FactRecord> = records
+        .into_iter()
+        .map(|((connection, key), facts)| FactRecord { connection, key, own: true, facts })
+        .collect();
     let team_size = members.map(|users| count(&users));
     let inputs = Inputs {
         now,

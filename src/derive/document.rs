@@ -63,6 +63,14 @@ pub struct Values {
     pub renewed_on: Option<NaiveDate>,
     /// Distinct end users (R15).
     pub team_size: Option<u64>,
+    /// What the company does, in a CRM's word (R16).
+    pub industry: Option<String>,
+    /// How many people work there, as a CRM says (R16). Not who uses the product: that is `team_size`.
+    pub employee_count: Option<i64>,
+    /// How far it has come as a customer, in a CRM's word (R16).
+    pub lifecycle_stage: Option<String>,
+    /// Who of our side looks after it: name, or e-mail address (R16).
+    pub owner: Option<String>,
 }
 
 /// Why a value is what it is.
@@ -208,8 +216,14 @@ pub struct Derivation {
     pub missing: Vec<Missing>,
     /// Ids of the accounts at each connector, sorted.
     pub accounts: BTreeMap<String, Vec<String>>,
+    /// Ids of the company at each CRM, sorted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub organizations: BTreeMap<String, Vec<String>>,
     /// Subscriptions, as the prompt may show them.
     pub subscriptions: Vec<SubscriptionState>,
+    /// Agreements, as the prompt may show them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", skip_deserializing)]
+    pub contracts: Vec<ContractState>,
     /// The first instant at which time alone may change a value.
     pub next_turn: Option<Timestamp>,
 }
@@ -232,6 +246,21 @@ impl Derivation {
         let own = self.provenance.get(field);
         own.or_else(|| self.provenance.get(shared).filter(|p| p.rule != "manual"))
     }
+}
+
+/// An agreement, as the prompt may show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContractState {
+    /// Its title.
+    pub name: Option<String>,
+    /// `signed`, `sent`, `in_review`, `waiting_for_payment`.
+    pub status: &'static str,
+    /// UTC date of the first signature.
+    pub signed_on: Option<NaiveDate>,
+    /// Its last day, where somebody said it.
+    pub ends_on: Option<NaiveDate>,
+    /// Whether it renews itself, where somebody said it.
+    pub auto_renews: Option<bool>,
 }
 
 /// A subscription, as the prompt may show it.

@@ -33,6 +33,8 @@ pub struct FactRecord {
     pub connection: String,
     /// Stream and id.
     pub key: RecordKey,
+    /// Whether the record's party is the company; else another record refers to it.
+    pub own: bool,
     /// A JSON array of [`Fact`].
     pub facts: String,
 }
@@ -45,6 +47,8 @@ pub struct Stored {
     pub values: Previous,
     /// Ids at billing tools, by connector.
     pub accounts: BTreeMap<String, IgnoredAny>,
+    /// Ids at CRMs, by connector.
+    pub organizations: BTreeMap<String, IgnoredAny>,
 }
 
 /// What the last derivation said, as far as a rule needs it.
@@ -117,6 +121,7 @@ impl Inputs<'_> {
             part(r.connection.as_bytes());
             part(r.key.stream.as_bytes());
             part(r.key.id.as_bytes());
+            part(&[u8::from(r.own)]);
             part(r.facts.as_bytes());
         }
         part(&self.team_size.map_or_else(Vec::new, |n| n.to_be_bytes().to_vec()));
@@ -154,6 +159,7 @@ pub enum DeriveError {
 pub(super) struct Read<'a> {
     pub(super) source: &'a Source,
     pub(super) key: &'a RecordKey,
+    pub(super) own: bool,
     pub(super) facts: Vec<Fact>,
 }
 
@@ -173,7 +179,7 @@ pub(super) fn read<'a>(inputs: &Inputs<'a>) -> Result<Vec<Read<'a>>, DeriveError
                 key: record.key.clone(),
                 message: e.to_string(),
             })?;
-            Ok(Read { source, key: &record.key, facts })
+            Ok(Read { source, key: &record.key, own: record.own, facts })
         })
         .collect()
 }

@@ -5,7 +5,7 @@
 //! clock and no store, and its answer does not depend on the order of the records. It knows facts and
 //! roles and no vendor; a connector's id is only data.
 //!
-//! The rules R1 to R15 are those of `docs/billing.md`. Money is exact throughout ([`Exact`]) and rounded
+//! The rules R1 to R16 are those of `docs/billing.md`. Money is exact throughout ([`Exact`]) and rounded
 //! half up once for each figure.
 
 pub mod cases;
@@ -13,6 +13,7 @@ pub mod currency;
 
 mod amount;
 mod book;
+mod crm;
 mod discount;
 mod document;
 mod exact;
@@ -31,8 +32,8 @@ mod term;
 
 pub use currency::major_text;
 pub use document::{
-    CurrencySum, Derivation, LineDiscount, Loser, Missing, MrrBreakdown, MrrLine, MrrSubscription,
-    Provenance, SubscriptionState, Values,
+    ContractState, CurrencySum, Derivation, LineDiscount, Loser, Missing, MrrBreakdown, MrrLine,
+    MrrSubscription, Provenance, SubscriptionState, Values,
 };
 pub use exact::Exact;
 pub use explain::explain;
@@ -50,7 +51,7 @@ use book::Book;
 use subscription::Valued;
 
 /// Version of the rules. A larger one makes stored derivations stale.
-pub const DERIVE_VERSION: u32 = 1;
+pub const DERIVE_VERSION: u32 = 2;
 
 /// Derives every field of a company.
 ///
@@ -81,6 +82,7 @@ pub fn derive(inputs: &Inputs<'_>) -> Result<Derivation, DeriveError> {
         .or_else(|| plan::last_ended(inputs, &book, &all))
         .or_else(|| inputs.previous.and_then(|p| p.plan.clone().or_else(|| p.last_plan.clone())));
 
+    let said = crm::derive(&book, &mut values);
     let renewal = renewal::derive(inputs, &book, &all, &mut values);
     let derived = values.clone();
     provenance::enter(inputs, &mut values)?;
@@ -92,15 +94,9 @@ pub fn derive(inputs: &Inputs<'_>) -> Result<Derivation, DeriveError> {
     missing.sort();
     missing.dedup();
     turns.extend(all.iter().flat_map(|v| v.turns.iter().copied()));
-    let provenance = provenance::of(inputs, &all, primary.as_ref(), &paid, &renewal, &derived, &values);
-    let mut accounts: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for account in book.accounts() {
-        accounts.entry(account.source.connector.clone()).or_default().push(account.id.to_owned());
-    }
-    for ids in accounts.values_mut() {
-        ids.sort();
-        ids.dedup();
-    }
+    let grounds =
+        provenance::Grounds { all: &all, primary: primary.as_ref(), paid: &paid, renewal: &renewal, said };
+    let provenance = provenance::of(inputs, grounds, &derived, &values);
     Ok(Derivation {
         version: DERIVE_VERSION,
         inputs_hash: inputs.hash(),
@@ -109,10 +105,25 @@ pub fn derive(inputs: &Inputs<'_>) -> Result<Derivation, DeriveError> {
         provenance,
         mrr,
         missing,
-        accounts,
+        accounts: ids(book.accounts().map(|of| (of.source, of.id))),
+        organizations: ids(book.organizations().map(|of| (of.source, of.id))),
+        contracts: crm::contracts(&book),
         subscriptions: all.iter().filter(|v| is_shown(v)).map(|v| state(inputs, &book, v)).collect(),
         next_turn: turns.into_iter().filter(|at| *at > inputs.now).min(),
     })
+}
+
+/// Ids by connector, sorted.
+fn ids<'a>(all: impl Iterator<Item = (&'a Source, &'a str)>) -> BTreeMap<String, Vec<String>> {
+    let mut by_connector: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (source, id) in all {
+        by_connector.entry(source.connector.clone()).or_default().push(id.to_owned());
+    }
+    for ids in by_connector.values_mut() {
+        ids.sort();
+        ids.dedup();
+    }
+    by_connector
 }
 
 /// What never began is no state of a customer.

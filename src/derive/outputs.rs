@@ -25,7 +25,7 @@ pub struct DerivedFields {
 }
 
 /// Columns that a derivation speaks about.
-const OWNED: [&str; 11] = [
+const OWNED: [&str; 13] = [
     "plan",
     "renewal_status",
     "renewal_date",
@@ -37,10 +37,15 @@ const OWNED: [&str; 11] = [
     "arr_minor",
     "mrr_currency",
     "team_size",
+    "industry",
+    "employee_count",
 ];
 
 /// The context entry that lists subscriptions.
 const SUBSCRIPTIONS: &str = "halo.subscriptions";
+
+/// The context entry that lists agreements.
+const CONTRACTS: &str = "halo.contracts";
 
 /// Columns, traits and context entries of a derivation.
 ///
@@ -70,6 +75,8 @@ pub fn outputs(derivation: &Derivation) -> DerivedFields {
         },
         mrr_currency: v.currency.clone().filter(|_| v.mrr_minor.is_some()),
         team_size: v.team_size.and_then(|n| i64::try_from(n).ok()),
+        industry: v.industry.clone(),
+        employee_count: v.employee_count,
         ..CompanyFields::default()
     };
 
@@ -85,12 +92,16 @@ pub fn outputs(derivation: &Derivation) -> DerivedFields {
     traits.insert("last_payment_date".to_owned(), json!(v.last_payment_date));
     let status = if billed { json!(v.subscription_status) } else { Value::Null };
     traits.insert("subscription_status".to_owned(), status);
-    for (connector, ids) in &derivation.accounts {
-        let value = match ids.as_slice() {
-            [one] => json!(one),
-            several => json!(several),
-        };
-        traits.insert(format!("{connector}_customer_id"), value);
+    traits.insert("lifecycle_stage".to_owned(), json!(v.lifecycle_stage));
+    traits.insert("owner".to_owned(), json!(v.owner));
+    for (kind, by_connector) in [("customer", &derivation.accounts), ("company", &derivation.organizations)] {
+        for (connector, ids) in by_connector {
+            let value = match ids.as_slice() {
+                [one] => json!(one),
+                several => json!(several),
+            };
+            traits.insert(format!("{connector}_{kind}_id"), value);
+        }
     }
 
     let mut context = BTreeMap::new();
@@ -101,6 +112,12 @@ pub fn outputs(derivation: &Derivation) -> DerivedFields {
         value: Value::Array(derivation.subscriptions.iter().map(entry).collect()),
     });
     context.insert(SUBSCRIPTIONS.to_owned(), subscriptions);
+    let contracts = (!derivation.contracts.is_empty()).then(|| ContextEntry {
+        label: "Contracts".to_owned(),
+        kind: Some(ContextType::List),
+        value: derivation.contracts.iter().map(super::ContractState::entry).collect(),
+    });
+    context.insert(CONTRACTS.to_owned(), contracts);
 
     DerivedFields {
         columns,

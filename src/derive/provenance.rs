@@ -62,16 +62,25 @@ fn rule(rule: &str, records: impl IntoIterator<Item = String>) -> Provenance {
     Provenance { rule: rule.to_owned(), records, ..Provenance::default() }
 }
 
+/// What values were worked out from.
+pub(super) struct Grounds<'g, 'p, 'a> {
+    /// The subscriptions.
+    pub(super) all: &'g [Valued<'a>],
+    pub(super) primary: Option<&'g Primary<'p, 'a>>,
+    pub(super) paid: &'g Paid,
+    pub(super) renewal: &'g Renewal,
+    /// Why what a CRM says is what it is.
+    pub(super) said: BTreeMap<String, Provenance>,
+}
+
 /// Provenance of every value that says something.
 pub(super) fn of(
     inputs: &Inputs<'_>,
-    all: &[Valued<'_>],
-    primary: Option<&Primary<'_, '_>>,
-    paid: &Paid,
-    renewal: &Renewal,
+    grounds: Grounds<'_, '_, '_>,
     derived: &Values,
     values: &Values,
 ) -> BTreeMap<String, Provenance> {
+    let Grounds { all, primary, paid, renewal, said } = grounds;
     let counting = || all.iter().filter(|v| v.left_out.is_none()).map(|v| v.of.record());
     let mut mrr = rule("R3", counting());
     mrr.inputs.insert("mrr_discounts".to_owned(), json!(inputs.settings.mrr_discounts));
@@ -86,7 +95,7 @@ pub(super) fn of(
     let dates = renewal.provenance();
     let status = rule("R13", all.iter().map(|v| v.of.record()));
 
-    let mut map: BTreeMap<String, Provenance> = BTreeMap::new();
+    let mut map: BTreeMap<String, Provenance> = said;
     let mut put = |fields: &[&str], provenance: &Provenance| {
         for field in fields {
             map.insert((*field).to_owned(), provenance.clone());

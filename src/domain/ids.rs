@@ -57,6 +57,8 @@ ids! {
     ConnectionId = "con";
     /// A sync run.
     RunId = "run";
+    /// A connection that waits for a person at the provider.
+    FlowId = "flw";
     /// A webhook delivery in the inbox.
     DeliveryId = "dlv";
     /// A job.

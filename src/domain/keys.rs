@@ -10,6 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 /// | `domain` | see [`domain`] |
 /// | `name` | NFKC, lower case, single spaces |
 /// | `external_id`, `email`, `field:…` | trimmed, lower case |
+/// | `party:…` | trimmed |
 pub fn normalise(kind: &str, value: &str) -> Option<String> {
     let text = value.trim();
     let form = match kind {
@@ -18,10 +19,25 @@ pub fn normalise(kind: &str, value: &str) -> Option<String> {
             let folded: String = text.nfkc().collect::<String>().to_lowercase();
             folded.split_whitespace().collect::<Vec<_>>().join(" ")
         }
+        // A provider's id: upper and lower case may differ in nothing else.
+        kind if kind.starts_with(PARTY) => text.to_owned(),
         _ => text.to_lowercase(),
     };
     (!form.is_empty()).then_some(form)
 }
+
+/// The kind of the key that a party itself is, for the parties of other connections that name it; the value is the
+/// provider's id.
+pub fn party_kind(connector: &str, stream: &str) -> String {
+    format!("{PARTY}{connector}/{stream}")
+}
+
+/// Connector and stream of such a kind.
+pub fn party_of_kind(kind: &str) -> Option<(&str, &str)> {
+    kind.strip_prefix(PARTY)?.split_once('/')
+}
+
+const PARTY: &str = "party:";
 
 /// A web domain in lower case, without scheme, user, `www.`, port, path and closing dot; `None` for what has
 /// no dot inside or holds white space.

@@ -18,7 +18,7 @@ pub mod watch;
 
 pub use context_entry::{ContextEntry, ContextType};
 pub use ids::{
-    AuditId, CompanyId, ConnectionId, ConversationId, DeliveryId, EventId, JobId, KeyId, OrgId, RunId,
-    ScheduleId, TicketId, UserId,
+    AuditId, CompanyId, ConnectionId, ConversationId, DeliveryId, EventId, FlowId, JobId, KeyId, OrgId,
+    RunId, ScheduleId, TicketId, UserId,
 };
 pub use rank::Rank;

@@ -16,6 +16,7 @@
 //! | [`idempotency`] | `Idempotency-Key` |
 //! | [`settings`], [`v1`] | what an organisation decides; what is known and derived |
 //! | [`webhooks`] | providers' deliveries |
+//! | [`oauth`] | people who come back from a provider |
 //! | [`sdk`] | the SDK API |
 //! | [`browser`] | the browser SDK's files |
 //! | [`mcp`] | the MCP server |
@@ -36,6 +37,7 @@ pub mod guard;
 pub mod idempotency;
 mod io;
 pub mod mcp;
+pub mod oauth;
 pub mod observe;
 pub mod openapi;
 pub mod probes;

@@ -13,7 +13,7 @@ use super::openapi::{self, Access, Operation, Routes};
 use super::probes::{self, Check, Probe, Probes};
 use super::sdk::{self, PromptSettings, Sdk, auth::Keys};
 use super::webhooks::{self, Webhooks};
-use super::{Limits, base_for_pages, browser, mcp, settings, v1};
+use super::{Limits, base_for_pages, browser, mcp, oauth, settings, v1};
 use crate::chat::Chat;
 use crate::product::Product;
 use crate::service::Services;
@@ -65,10 +65,11 @@ pub fn program(program: Program) -> Router {
         public_url: public_url.into(),
         tolerance: signature_tolerance,
     };
-    let probes = Probes { probe: probe(services.store, clock.clone()), metrics };
-    let Surface { webhooks: of_webhooks, sdk: of_sdk, probes: of_probes, files } = surface();
+    let probes = Probes { probe: probe(services.store.clone(), clock.clone()), metrics };
+    let Surface { webhooks: of_webhooks, oauth: of_oauth, sdk: of_sdk, probes: of_probes, files } = surface();
     let routes = of_webhooks
         .with_state(webhooks)
+        .merge(of_oauth.with_state(services))
         .merge(of_sdk.with_state(sdk.clone()))
         .merge(of_probes.with_state(probes))
         .merge(files);
@@ -93,6 +94,7 @@ fn pages(operations: &[Operation]) -> Pages {
 /// Every route, by what its handlers stand on.
 struct Surface {
     webhooks: Routes<Webhooks>,
+    oauth: Routes<Services>,
     sdk: Routes<Sdk>,
     probes: Routes<Probes>,
     files: Routes,
@@ -101,6 +103,7 @@ struct Surface {
 fn surface() -> Surface {
     Surface {
         webhooks: webhooks::routes(),
+        oauth: oauth::routes(),
         sdk: sdk::routes().merge(mcp::routes()).merge(settings::routes()).merge(v1::routes()),
         probes: probes::routes(),
         files: browser::routes(),
@@ -109,15 +112,28 @@ fn surface() -> Surface {
 
 /// Every operation of the program: what its document describes.
 pub fn operations() -> Vec<Operation> {
-    let Surface { webhooks, sdk, probes, files } = surface();
-    let lists = [webhooks.operations(), sdk.operations(), probes.operations(), files.operations()];
+    let Surface { webhooks, oauth, sdk, probes, files } = surface();
+    let lists = [
+        webhooks.operations(),
+        oauth.operations(),
+        sdk.operations(),
+        probes.operations(),
+        files.operations(),
+    ];
     lists.into_iter().flatten().cloned().chain(openapi::operations()).collect()
 }
 
 /// Paths that the program serves and no OpenAPI document can describe, each with the reason.
 pub fn undescribed() -> Vec<(&'static str, &'static str)> {
-    let Surface { webhooks, sdk, probes, files } = surface();
-    [webhooks.plain_paths(), sdk.plain_paths(), probes.plain_paths(), files.plain_paths()].concat()
+    let Surface { webhooks, oauth, sdk, probes, files } = surface();
+    [
+        webhooks.plain_paths(),
+        oauth.plain_paths(),
+        sdk.plain_paths(),
+        probes.plain_paths(),
+        files.plain_paths(),
+    ]
+    .concat()
 }
 
 /// What `/readyz` looks at: the database answers, and due jobs are worked off by somebody.

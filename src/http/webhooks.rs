@@ -1,4 +1,4 @@
-//! `POST /api/integrations/{connector}/webhook/{connection}`: a provider's deliveries.
+//! `POST /api/integrations/{connector}/webhook/{connection or organisation}`: a provider's deliveries.
 //!
 //! The answer says as little as it can: 200 when everything is stored, 400 for a signature or a body that is
 //! not right, 404 for an endpoint that does not exist, 503 with `Retry-After` when we could not store. A
@@ -15,7 +15,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::domain::ConnectionId;
 use crate::http::ApiError;
 use crate::http::extract::{Named, RawBody};
 use crate::http::openapi::{Access, In, Operation, Routes, Tag};
@@ -42,6 +41,18 @@ struct Received {
     received: bool,
 }
 
+/// Whom the query names, and what else providers put there.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it describes the query, which the connector reads with the signature over it")]
+struct Team {
+    /// The organisation's id, where the provider (PandaDoc) is told to send with it.
+    #[serde(default)]
+    team: Option<String>,
+    /// The signature, where the provider (PandaDoc) puts it here.
+    #[serde(default)]
+    signature: Option<String>,
+}
+
 /// The routes.
 pub fn routes() -> Routes<Webhooks> {
     let described = |path, id, summary| {
@@ -61,11 +72,16 @@ pub fn routes() -> Routes<Webhooks> {
     let to_one = described(to_one, "receive_webhook", "A delivery for a connection").parameter::<String>(
         In::Path,
         "connection",
-        "The connection's id, `con_…`.",
+        "The connection's id, `con_…`; or, where a provider sends the events of several accounts to one address \
+         (HubSpot), the organisation's: each event goes to the connection of the account that it names.",
     );
     let to_only = "/api/integrations/{connector}/webhook";
-    let to_only =
-        described(to_only, "receive_webhook_of_only_connection", "A delivery for the only connection");
+    let to_only = described(
+        to_only,
+        "receive_webhook_of_only_connection",
+        "A delivery for the only connection, or for a team",
+    )
+    .query::<Team>();
     Routes::new().add(to_one, to_connection).add(to_only, to_only_connection)
 }
 
@@ -77,8 +93,7 @@ async fn to_connection(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Response, ApiError> {
-    let connection = ConnectionId(connection);
-    webhooks.take(&connector, &connection, &method, &uri, &headers, &body).await
+    webhooks.take(&connector, Some(&connection), &method, &uri, &headers, &body).await
 }
 
 async fn to_only_connection(
@@ -89,17 +104,14 @@ async fn to_only_connection(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<Response, ApiError> {
-    match webhooks.inbox.only_connection(&connector).await {
-        Ok(connection) => webhooks.take(&connector, &connection, &method, &uri, &headers, &body).await,
-        Err(refusal) => Err(refuse(&connector, &refusal)),
-    }
+    webhooks.take(&connector, None, &method, &uri, &headers, &body).await
 }
 
 impl Webhooks {
     async fn take(
         &self,
         connector: &str,
-        connection: &ConnectionId,
+        named: Option<&str>,
         method: &Method,
         uri: &OriginalUri,
         headers: &HeaderMap,
@@ -115,10 +127,11 @@ impl Webhooks {
             received_at: self.clock.now(),
             tolerance: self.tolerance,
         };
-        match self.inbox.accept(connector, connection, &request).await {
+        match self.inbox.accept(connector, named, &request).await {
             Ok(receipt) => {
                 count(connector, "stored", receipt.stored);
                 count(connector, "duplicate", receipt.duplicates);
+                count(connector, "unknown_account", receipt.unknown);
                 Ok((StatusCode::OK, axum::Json(Received { received: true })).into_response())
             }
             Err(refusal) => Err(refuse(connector, &refusal)),

@@ -8,9 +8,11 @@ use crate::domain::connections::{Connection, ConnectionStatus, Schedule};
 use crate::domain::runs::RunKind;
 use crate::domain::{ConnectionId, OrgId, ScheduleId};
 use crate::jobs::cron;
+use crate::store::grants::TokenLife;
 use crate::store::settings::SealedSecret;
 use crate::sync::SyncError;
 use crate::sync::audit::AUDIT_JOB;
+use crate::sync::oauth::REFRESH_TOKEN;
 use crate::sync::providers::{ConnectionSettings, WEBHOOK_SECRET};
 use crate::sync::reread::reread;
 use crate::sync::start::{RunRequest, SCHEDULED_JOB, Started, start_run};
@@ -21,21 +23,38 @@ use crate::webhooks::process::process_job;
 const ROTATION_HOURS: i64 = 24;
 
 impl Services {
-    pub(super) async fn connect(&self, org: &OrgId, request: Connect) -> Result<Value, Failure> {
-        let connector = self.providers.connector(&request.connector)?.clone();
-        let settings = ConnectionSettings::parse(&request.config)?;
-        connector.check_config(&settings.connector)?;
-        let now = self.clock.now();
-        let old = self.store.find_connection(org, &request.name).await?;
+    /// Checks what a connection is to be called and how it is set; the one of that name, where there is one.
+    pub(super) async fn check_connect(
+        &self,
+        org: &OrgId,
+        connector: &str,
+        name: &str,
+        config: &Value,
+    ) -> Result<Option<Connection>, Failure> {
+        let settings = ConnectionSettings::parse(config)?;
+        self.providers.connector(connector)?.check_config(&settings.connector)?;
+        let old = self.store.find_connection(org, name).await?;
         if let Some(old) = &old
-            && old.connector != request.connector
+            && old.connector != connector
         {
             return Err(Failure::invalid(
                 "name_taken",
-                format!("the name {:?} belongs to a {} connection", request.name, old.connector),
+                format!("the name {name:?} belongs to a {} connection", old.connector),
             )
             .hint("Choose another: --name NAME"));
         }
+        Ok(old)
+    }
+
+    /// `life`: that of the access token among the secrets, where a person granted it.
+    pub(super) async fn connect(
+        &self,
+        org: &OrgId,
+        request: Connect,
+        life: Option<&TokenLife>,
+    ) -> Result<Value, Failure> {
+        let now = self.clock.now();
+        let old = self.check_connect(org, &request.connector, &request.name, &request.config).await?;
         let mut connection = Connection {
             id: old.as_ref().map_or_else(|| ConnectionId::generate(&*self.clock), |c| c.id.clone()),
             org_id: org.clone(),
@@ -52,7 +71,8 @@ impl Services {
             created_at: old.as_ref().map_or(now, |c| c.created_at),
             updated_at: now,
         };
-        let secrets = Secrets(request.secrets.iter().cloned().collect());
+        let given = request.secrets.iter().filter(|(name, _)| name != REFRESH_TOKEN);
+        let secrets = Secrets(given.cloned().collect());
         let session = self.providers.session_with(&connection, secrets, Priority::Webhook)?;
         let account = session.check().await?;
         if let Some(old) = &old {
@@ -65,7 +85,10 @@ impl Services {
             sealed.push(self.seal(&connection, name, 0, secret)?);
         }
         sealed.extend(self.webhook_slots(&connection, old.is_some(), &request).await?);
-        self.store.put_connection(&connection, &sealed).await?;
+        match life {
+            Some(life) => self.store.put_granted_connection(&connection, &sealed, life).await?,
+            None => self.store.put_connection(&connection, &sealed).await?,
+        }
         self.put_schedules(&connection).await?;
         if old.is_some() {
             // What came while the old credentials were refused.
@@ -80,7 +103,7 @@ impl Services {
             "connection": connection,
             "renewed": old.is_some(),
             "run": run.as_ref().map(Started::run),
-            "webhook_path": webhook_path(&connection),
+            "webhook_path": self.providers.webhook_path(&connection),
         }))
     }
 
@@ -211,7 +234,13 @@ impl Services {
 
     pub(super) async fn check_connection(&self, org: &OrgId, name: &str) -> Result<Value, Failure> {
         let mut connection = self.connection(org, name).await?;
-        let session = self.providers.session(&connection, Priority::Webhook).await?;
+        let session = match self.providers.session(&connection, Priority::Webhook).await {
+            Ok(session) => session,
+            Err(error) => {
+                self.providers.note_unusable(&connection, &error).await?;
+                return Err(error.into());
+            }
+        };
         let now = self.clock.now();
         match session.check().await {
             Ok(account) => {
@@ -268,8 +297,11 @@ impl Services {
                 .await?
                 .map(|id| json!({ "id": id, "removed": false, "why": error.to_string() })),
         };
+        let grant = self.end_grant(&connection).await?;
         let records = self.store.delete_connection(org, &connection.id, self.clock.now()).await?;
-        Ok(json!({ "connection": connection.id, "removed_records": records, "endpoint": endpoint }))
+        Ok(
+            json!({ "connection": connection.id, "removed_records": records, "endpoint": endpoint, "grant": grant }),
+        )
     }
 
     pub(super) fn endpoints(&self) -> Endpoints {

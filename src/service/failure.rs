@@ -98,6 +98,10 @@ impl From<ConnectorError> for Failure {
                 Self::new(FailureKind::Credentials, "missing_permission", message)
                     .hint(format!("Grant the key the permission {permission}, then try again."))
             }
+            ConnectorError::Auth { message: why, .. } if why.starts_with("needs_reauth") => {
+                Self::new(FailureKind::Credentials, "needs_reauth", message)
+                    .hint("Connect again, as somebody who may grant access at the provider.")
+            }
             ConnectorError::Auth { .. } => {
                 Self::new(FailureKind::Credentials, "credentials_refused", message)
                     .hint("Check that the key is whole, not revoked, and of the account that you mean.")

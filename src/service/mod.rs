@@ -10,7 +10,9 @@ pub mod deliveries;
 mod failure;
 pub mod identity;
 pub mod keys;
+pub mod oauth;
 pub mod orgs;
+pub mod sealing;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ pub use deliveries::Deliveries;
 pub use failure::{Failure, FailureKind};
 pub use keys::KeyBounds;
 pub use orgs::OrgChange;
+pub use sealing::{SealStep, SealStepDone};
 
 use crate::attributes::Attributes;
 use crate::domain::attributes::AttributeName;
@@ -41,6 +44,8 @@ use crate::sync::providers::Providers;
 pub enum Request {
     /// Checks credentials, then saves a connection (or renews the one of that name) and starts its backfill.
     Connect(Connect),
+    /// Begins a connection that a person grants at the provider.
+    Authorize(Authorize),
     /// Checks the stored credentials again.
     CheckConnection {
         /// Id or name.
@@ -193,6 +198,18 @@ pub enum Request {
         /// What amounts are in, ISO 4217.
         currency: Option<String>,
     },
+    /// Seals stored secrets anew with the current key: one step.
+    SealAnew {
+        /// Which step.
+        step: SealStep,
+    },
+    /// Takes the keys out of the key file that nothing is sealed with.
+    RetireKeys,
+    /// Deletes what is sealed with a key that is lost.
+    ForgetKey {
+        /// Its id.
+        key: String,
+    },
     /// Puts dead letters back.
     RetryJobs {
         /// Which; nothing for all.
@@ -222,6 +239,29 @@ pub struct Connect {
 impl std::fmt::Debug for Connect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connect")
+            .field("connector", &self.connector)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection that a person is to grant at the provider.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Authorize {
+    /// The connector.
+    pub connector: String,
+    /// A name, unique in the organisation.
+    pub name: String,
+    /// Settings, the `link` member included.
+    pub config: Value,
+    /// Signing secrets of the webhook endpoint; empty keeps those there are.
+    #[serde(with = "secret_list")]
+    pub webhook_secrets: Vec<SecretString>,
+}
+
+impl std::fmt::Debug for Authorize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authorize")
             .field("connector", &self.connector)
             .field("name", &self.name)
             .finish_non_exhaustive()
@@ -276,7 +316,8 @@ impl Services {
     /// no secrets but a new key's own text.
     pub async fn execute(&self, org: &OrgId, request: Request) -> Result<Value, Failure> {
         match request {
-            Request::Connect(connect) => self.connect(org, connect).await,
+            Request::Connect(connect) => self.connect(org, connect, None).await,
+            Request::Authorize(authorize) => self.authorize(org, authorize).await,
             Request::CheckConnection { connection } => self.check_connection(org, &connection).await,
             Request::PauseConnection { connection } => self.pause_connection(org, &connection, true).await,
             Request::ResumeConnection { connection } => self.pause_connection(org, &connection, false).await,
@@ -332,6 +373,9 @@ impl Services {
                 }
                 Ok(serde_json::json!(state))
             }
+            Request::SealAnew { step } => self.seal_step(&step).await,
+            Request::RetireKeys => self.retire_keys().await,
+            Request::ForgetKey { key } => self.forget_key(&key).await,
             Request::RetryJobs { jobs } => {
                 let retried =
                     self.store.retry_dead_jobs(Some(org), jobs.as_deref(), self.clock.now()).await?;

@@ -39,6 +39,8 @@ pub struct FactsRow {
     pub key: RecordKey,
     /// Whose record it is; `None` for catalogue records.
     pub party: Option<RecordKey>,
+    /// Whether its party is the company; else another record refers to it.
+    pub own: bool,
     /// Facts as JSON text.
     pub facts: String,
     /// When the record last changed in the mirror.

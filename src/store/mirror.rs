@@ -251,6 +251,17 @@ pub trait MirrorStore {
         limit: i64,
     ) -> Result<Vec<StoredRecord>>;
 
+    /// Deletes records of people who asked to be forgotten, with all that names them: references, links, stored
+    /// requests, rejected records, histories; companies that they were of become dirty, and later reads pass the
+    /// records over. Answers the records that referred to them.
+    async fn erase_records(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        keys: &[RecordKey],
+        at: Timestamp,
+    ) -> Result<Vec<RecordKey>>;
+
     /// Number of live records by stream, and when each stream was last caught up.
     async fn count_records(&self, org: &OrgId, connection: &ConnectionId) -> Result<Vec<StreamCount>>;
 

@@ -55,6 +55,7 @@ pub mod conversations;
 mod convert;
 pub mod derivations;
 mod error;
+pub mod grants;
 pub mod identity;
 pub mod imports;
 pub mod inbox;
@@ -65,6 +66,7 @@ mod open;
 pub mod postgres;
 pub mod product;
 pub mod rates;
+pub mod sealing;
 pub mod settings;
 mod signal;
 pub mod sqlite;
@@ -83,6 +85,7 @@ pub use attributes::AttributeStore;
 pub use conversations::ConversationStore;
 pub use derivations::DerivationStore;
 pub use error::StoreError;
+pub use grants::GrantStore;
 pub use identity::IdentityStore;
 pub use imports::ImportStore;
 pub use inbox::InboxStore;
@@ -91,6 +94,7 @@ pub use mirror::MirrorStore;
 pub use open::{MigrationState, OpenMode, StoreConfig, Target};
 pub use product::ProductStore;
 pub use rates::RateStore;
+pub use sealing::SealingStore;
 pub use settings::SettingsStore;
 pub use signal::{JobsListener, JobsSignal};
 pub use trust::TrustStore;
@@ -108,6 +112,8 @@ pub trait Store:
     + JobStore
     + DerivationStore
     + SettingsStore
+    + SealingStore
+    + GrantStore
     + RateStore
     + TrustStore
     + ProductStore
@@ -146,6 +152,15 @@ pub async fn migrations(target: &Target) -> Result<Vec<MigrationState>> {
     match target {
         Target::Sqlite(path) => sqlite::Engine::migrations(path).await,
         Target::Postgres(url) => postgres::Engine::migrations(url).await,
+    }
+}
+
+/// The keys that secrets of the database are sealed with. Writes nothing and migrates nothing; `None` where there is
+/// no database yet, or one that an older program left and that does not say.
+pub async fn sealed_with(target: &Target) -> Result<Option<Vec<sealing::SealedWith>>> {
+    match target {
+        Target::Sqlite(path) => sqlite::Engine::sealed_with(path).await,
+        Target::Postgres(url) => postgres::Engine::sealed_with(url).await,
     }
 }
 

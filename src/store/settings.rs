@@ -21,6 +21,13 @@ pub struct SealedSecret {
     pub expires_at: Option<Timestamp>,
 }
 
+impl SealedSecret {
+    /// The id of the key that sealed bytes name in their head, in hex; empty where they are too short for one.
+    pub fn key_of(sealed: &[u8]) -> String {
+        sealed.get(1..9).map(hex::encode).unwrap_or_default()
+    }
+}
+
 /// Settings.
 #[async_trait]
 pub trait SettingsStore {
@@ -34,7 +41,7 @@ pub trait SettingsStore {
     /// Organisations.
     async fn list_orgs(&self) -> Result<Vec<OrgId>>;
 
-    /// Makes or replaces a connection with its secrets (all of them; one that is not named is deleted) and
+    /// Makes or replaces a connection with its secrets (all of them; one that is not named is deleted, and so is its OAuth grant) and
     /// its schedules' jobs are the caller's.
     async fn put_connection(&self, connection: &Connection, secrets: &[SealedSecret]) -> Result<()>;
 

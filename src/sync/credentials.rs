@@ -1,24 +1,30 @@
 //! Secrets at rest: sealed with XChaCha20-Poly1305, bound to the row that they belong to.
 //!
 //! A sealed secret is `version (1) ‖ key id (8) ‖ nonce (24) ‖ ciphertext and tag`. The associated data
-//! names organisation, connection, secret and slot, so that a ciphertext copied to another row, another
-//! organisation or another column does not open. The key id is the first eight bytes of the key's SHA-256:
-//! it says which key a record needs without saying anything about the key.
+//! names version and key, organisation, connection, secret and slot, so that a ciphertext copied to another row,
+//! another organisation or another column does not open. The key id is the first eight bytes of the key's SHA-256:
+//! it says which key a record needs without saying anything about the key. Records of version 1, whose associated
+//! data names neither version nor key, are read; none is written.
+//!
+//! The keys are those of a [`KeySource`]: the first seals, all open ([`keys`]).
 
-use std::io::Write as _;
+pub mod keys;
+
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use sha2::{Digest, Sha256};
+use secrecy::{ExposeSecret, SecretString};
 
+use self::keys::{KeySource, SealingKey, Stamp};
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::settings::SealedSecret;
 
-const VERSION: u8 = 1;
+/// The format before associated data named it and the key.
+const VERSION_1: u8 = 1;
+const VERSION: u8 = 2;
 const KEY_ID_LEN: usize = 8;
 const NONCE_LEN: usize = 24;
 const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
@@ -26,110 +32,185 @@ const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
 /// Why a secret could not be sealed or opened. Holds no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// The key file cannot be read or made.
-    #[error("secret key file {path}: {reason}")]
+    /// The keys cannot be read, made or written.
+    #[error("secret key {place}: {reason}")]
     KeyFile {
-        /// The file.
-        path: String,
+        /// The file or setting.
+        place: String,
         /// What went wrong.
         reason: String,
     },
     /// The record was sealed with another key.
     #[error(
-        "sealed with key {found}, this process has key {have}: restore the key file that belongs to this database"
+        "sealed with key {found}, this process has {have}: restore the key file that belongs to this database"
     )]
     OtherKey {
         /// Key id in the record.
         found: String,
-        /// Key id of this process.
+        /// Key ids of this process.
         have: String,
     },
+    /// There is no key to seal with.
+    #[error("there is no key to seal with")]
+    NoKey,
     /// The record is cut, altered, or belongs to another row.
-    #[error("sealed secret does not open: it is damaged or was copied from another row")]
-    Damaged,
+    #[error("sealed secret {name} does not open: it is damaged or was copied from another row")]
+    Damaged {
+        /// The secret's name.
+        name: String,
+    },
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system")]
     NoRandomness,
 }
 
-/// The key that seals this database's secrets.
+/// The keys that seal this database's secrets. They are read again when their file changes, so that a running
+/// process takes part in a rotation.
 pub struct Keyring {
-    key: SecretSlice<u8>,
-    id: [u8; KEY_ID_LEN],
+    source: KeySource,
+    held: RwLock<Arc<Held>>,
+}
+
+/// What was read of the source.
+struct Held {
+    /// The current one first.
+    keys: Vec<SealingKey>,
+    /// The file as it was when it was read.
+    stamp: Option<Stamp>,
 }
 
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keyring").field("id", &self.key_id()).finish()
+        f.debug_struct("Keyring").field("keys", &self.key_ids()).finish()
     }
 }
 
 impl Keyring {
     /// A keyring over a 32-byte key.
     pub fn new(key: [u8; 32]) -> Self {
-        let digest = Sha256::digest(key);
-        let mut id = [0u8; KEY_ID_LEN];
-        id.copy_from_slice(&digest[..KEY_ID_LEN]);
-        Self { key: SecretSlice::from(key.to_vec()), id }
+        Self::holding(KeySource::Fixed, vec![SealingKey::new(key)], None)
     }
 
-    /// The key's id, hex.
-    pub fn key_id(&self) -> String {
-        hex::encode(self.id)
+    /// One without a key: it opens nothing and seals nothing.
+    pub fn empty() -> Self {
+        Self::holding(KeySource::Fixed, Vec::new(), None)
     }
 
-    /// Reads the key file (base64 of 32 bytes), or makes it with mode 0600 when it is absent.
+    /// Reads the key file, or makes it with mode 0600 and a key when it is absent.
+    ///
+    /// # Errors
+    /// [`CredentialError::KeyFile`], [`CredentialError::NoRandomness`].
     pub fn load_or_create(path: &Path) -> Result<Self, CredentialError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(path, &text),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::create(path),
-            Err(e) => Err(key_file(path, e)),
+        if let Ok(false) = path.try_exists() {
+            keys::create(path)?;
         }
+        Self::load(path)
     }
 
     /// Reads the key file; an absent one is an error.
+    ///
+    /// # Errors
+    /// [`CredentialError::KeyFile`].
     pub fn load(path: &Path) -> Result<Self, CredentialError> {
-        Self::parse(path, &std::fs::read_to_string(path).map_err(|e| key_file(path, e))?)
+        Self::of(KeySource::File(path.to_owned()))
     }
 
-    /// A key that the settings hold: base64 of 32 bytes.
+    /// Keys that the settings hold, as the key file would.
+    ///
+    /// # Errors
+    /// [`CredentialError::KeyFile`].
     pub fn from_text(text: &str) -> Result<Self, CredentialError> {
-        Self::parse(Path::new("security.secret_key"), text)
+        let keys = keys::parse("security.secret_key", text)?;
+        Ok(Self::holding(KeySource::Setting, keys, None))
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, CredentialError> {
-        let bytes = BASE64.decode(text.trim()).map_err(|_| key_file(path, "it is not base64"))?;
-        let key: [u8; 32] =
-            bytes.try_into().map_err(|_| key_file(path, "it does not hold exactly 32 bytes in base64"))?;
-        Ok(Self::new(key))
+    /// Reads the keys of a source.
+    ///
+    /// # Errors
+    /// [`CredentialError::KeyFile`].
+    pub fn of(source: KeySource) -> Result<Self, CredentialError> {
+        let (keys, stamp) = source.read()?.unwrap_or_default();
+        Ok(Self::holding(source, keys, stamp))
     }
 
-    fn create(path: &Path) -> Result<Self, CredentialError> {
-        let mut key = [0u8; 32];
-        getrandom::fill(&mut key).map_err(|_| CredentialError::NoRandomness)?;
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(|e| key_file(path, e))?;
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt as _;
-            options.mode(0o600);
-        }
-        match options.open(path) {
-            Ok(mut file) => {
-                writeln!(file, "{}", BASE64.encode(key)).map_err(|e| key_file(path, e))?;
-                file.sync_all().map_err(|e| key_file(path, e))?;
-                Ok(Self::new(key))
-            }
-            // Another process made it between our read and our open: its key is the key.
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Self::load(path),
-            Err(e) => Err(key_file(path, e)),
-        }
+    fn holding(source: KeySource, keys: Vec<SealingKey>, stamp: Option<Stamp>) -> Self {
+        Self { source, held: RwLock::new(Arc::new(Held { keys, stamp })) }
     }
 
-    /// Seals `secret` for that row of a connection.
+    /// The current key's id, hex; `none` without one.
+    pub fn key_id(&self) -> String {
+        self.held().keys.first().map_or_else(|| "none".to_owned(), SealingKey::id_text)
+    }
+
+    /// The ids of all keys, the current one first.
+    pub fn key_ids(&self) -> Vec<String> {
+        self.held().keys.iter().map(SealingKey::id_text).collect()
+    }
+
+    /// Where the keys come from.
+    pub fn source(&self) -> &KeySource {
+        &self.source
+    }
+
+    fn held(&self) -> Arc<Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the source again if it has changed. What cannot be read leaves the keys as they are.
+    ///
+    /// # Errors
+    /// [`CredentialError::KeyFile`].
+    pub fn refresh(&self) -> Result<(), CredentialError> {
+        let stamp = self.source.stamp();
+        if stamp.is_none() || stamp == self.held().stamp {
+            return Ok(());
+        }
+        if let Some((keys, stamp)) = self.source.read()? {
+            *self.held.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Held { keys, stamp });
+        }
+        Ok(())
+    }
+
+    /// Makes a new key and puts it before the others, in the file as well; answers its id.
+    ///
+    /// # Errors
+    /// [`CredentialError::KeyFile`] where the keys are not in a file that can be written.
+    pub fn add_key(&self) -> Result<String, CredentialError> {
+        self.source.rewrite(|keys| {
+            keys.insert(0, SealingKey::generate()?);
+            Ok(())
+        })?;
+        self.refresh()?;
+        Ok(self.key_id())
+    }
+
+    /// Takes the keys out of the file, but for the current one and those of `keep`; answers the ids of those that
+    /// went.
+    ///
+    /// # Errors
+    /// As [`Self::add_key`].
+    pub fn retire(&self, keep: &BTreeSet<String>) -> Result<Vec<String>, CredentialError> {
+        let mut gone = Vec::new();
+        self.source.rewrite(|keys| {
+            let current = keys.first().map(SealingKey::id_text);
+            keys.retain(|key| {
+                let id = key.id_text();
+                let stays = Some(&id) == current.as_ref() || keep.contains(&id);
+                if !stays {
+                    gone.push(id);
+                }
+                stays
+            });
+            Ok(())
+        })?;
+        self.refresh()?;
+        Ok(gone)
+    }
+
+    /// Seals `secret` for that row of a connection, with the current key.
+    ///
+    /// # Errors
+    /// [`CredentialError::NoKey`], [`CredentialError::NoRandomness`].
     pub fn seal(
         &self,
         org: &OrgId,
@@ -138,15 +219,13 @@ impl Keyring {
         slot: i64,
         secret: &SecretString,
     ) -> Result<SealedSecret, CredentialError> {
-        self.seal_with(
-            &associated_data(OF_CONNECTION, &[org.as_str(), connection.as_str(), name], slot),
-            name,
-            slot,
-            secret,
-        )
+        self.seal_row(org, Some(connection), name, slot, secret)
     }
 
-    /// Seals `secret` for that row of an organisation itself.
+    /// Seals `secret` for that row of an organisation itself, with the current key.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
     pub fn seal_for_org(
         &self,
         org: &OrgId,
@@ -154,87 +233,147 @@ impl Keyring {
         slot: i64,
         secret: &SecretString,
     ) -> Result<SealedSecret, CredentialError> {
-        self.seal_with(&associated_data(OF_ORG, &[org.as_str(), name], slot), name, slot, secret)
+        self.seal_row(org, None, name, slot, secret)
     }
 
-    fn seal_with(
+    fn seal_row(
         &self,
-        aad: &[u8],
+        org: &OrgId,
+        connection: Option<&ConnectionId>,
         name: &str,
         slot: i64,
         secret: &SecretString,
     ) -> Result<SealedSecret, CredentialError> {
+        // A rotation in another process may have begun: what is sealed from now on is the new key's.
+        if let Err(error) = self.refresh() {
+            tracing::warn!(%error, "the key file has changed and cannot be read");
+        }
+        let held = self.held();
+        let key = held.keys.first().ok_or(CredentialError::NoKey)?;
         let mut nonce = [0u8; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(|_| CredentialError::NoRandomness)?;
-        let payload = Payload { msg: secret.expose_secret().as_bytes(), aad };
-        let ciphertext =
-            self.cipher()?.encrypt(&XNonce::from(nonce), payload).map_err(|_| CredentialError::Damaged)?;
+        let aad = associated_data(VERSION, key, org, connection, name, slot);
+        let ciphertext = encrypt(key.bytes(), nonce, &aad, secret.expose_secret().as_bytes())
+            .ok_or_else(|| damaged(name))?;
         let mut sealed = Vec::with_capacity(HEADER_LEN + ciphertext.len());
         sealed.push(VERSION);
-        sealed.extend_from_slice(&self.id);
+        sealed.extend_from_slice(key.id());
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&ciphertext);
         Ok(SealedSecret { name: name.to_owned(), slot, sealed, expires_at: None })
     }
 
     /// Opens a sealed secret of that row of a connection.
+    ///
+    /// # Errors
+    /// [`CredentialError::OtherKey`], [`CredentialError::Damaged`].
     pub fn open(
         &self,
         org: &OrgId,
         connection: &ConnectionId,
         secret: &SealedSecret,
     ) -> Result<SecretString, CredentialError> {
-        let parts = [org.as_str(), connection.as_str(), &secret.name];
-        self.open_with(&associated_data(OF_CONNECTION, &parts, secret.slot), secret)
+        self.open_row(org, Some(connection), secret)
     }
 
     /// Opens a sealed secret of that row of an organisation itself.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
     pub fn open_for_org(&self, org: &OrgId, secret: &SealedSecret) -> Result<SecretString, CredentialError> {
-        self.open_with(&associated_data(OF_ORG, &[org.as_str(), &secret.name], secret.slot), secret)
+        self.open_row(org, None, secret)
     }
 
-    fn open_with(&self, aad: &[u8], secret: &SealedSecret) -> Result<SecretString, CredentialError> {
+    /// The same secret, sealed for the same row with the current key.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::seal`].
+    pub fn seal_anew(
+        &self,
+        org: &OrgId,
+        connection: Option<&ConnectionId>,
+        secret: &SealedSecret,
+    ) -> Result<SealedSecret, CredentialError> {
+        let plain = self.open_row(org, connection, secret)?;
+        let anew = self.seal_row(org, connection, &secret.name, secret.slot, &plain)?;
+        Ok(SealedSecret { expires_at: secret.expires_at, ..anew })
+    }
+
+    fn open_row(
+        &self,
+        org: &OrgId,
+        connection: Option<&ConnectionId>,
+        secret: &SealedSecret,
+    ) -> Result<SecretString, CredentialError> {
+        let damaged = || damaged(&secret.name);
         let (Some(&[version]), Some(id), Some(nonce), Some(ciphertext)) = (
             secret.sealed.first_chunk::<1>(),
             secret.sealed.get(1..1 + KEY_ID_LEN),
             secret.sealed.get(1 + KEY_ID_LEN..HEADER_LEN),
             secret.sealed.get(HEADER_LEN..),
         ) else {
-            return Err(CredentialError::Damaged);
+            return Err(damaged());
         };
-        if version != VERSION {
-            return Err(CredentialError::Damaged);
+        if version != VERSION && version != VERSION_1 {
+            return Err(damaged());
         }
-        if id != self.id {
-            return Err(CredentialError::OtherKey { found: hex::encode(id), have: self.key_id() });
+        let mut held = self.held();
+        if !held.keys.iter().any(|key| key.id() == id) {
+            // Sealed by a process that has seen the newer key file already.
+            if let Err(error) = self.refresh() {
+                tracing::warn!(%error, "the key file has changed and cannot be read");
+            }
+            held = self.held();
         }
-        let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| CredentialError::Damaged)?;
-        let plain = self
-            .cipher()?
-            .decrypt(&XNonce::from(nonce), Payload { msg: ciphertext, aad })
-            .map_err(|_| CredentialError::Damaged)?;
-        String::from_utf8(plain).map(SecretString::from).map_err(|_| CredentialError::Damaged)
-    }
-
-    fn cipher(&self) -> Result<XChaCha20Poly1305, CredentialError> {
-        let key: [u8; 32] = self.key.expose_secret().try_into().map_err(|_| CredentialError::Damaged)?;
-        Ok(XChaCha20Poly1305::new(&Key::from(key)))
+        let Some(key) = held.keys.iter().find(|key| key.id() == id) else {
+            let have = match held.keys.len() {
+                0 => "no key".to_owned(),
+                1 => format!("key {}", self.key_id()),
+                _ => format!("keys {}", self.key_ids().join(", ")),
+            };
+            return Err(CredentialError::OtherKey { found: hex::encode(id), have });
+        };
+        let nonce: [u8; NONCE_LEN] = nonce.try_into().map_err(|_| damaged())?;
+        let aad = associated_data(version, key, org, connection, &secret.name, secret.slot);
+        let plain = decrypt(key.bytes(), nonce, &aad, ciphertext).ok_or_else(damaged)?;
+        String::from_utf8(plain).map(SecretString::from).map_err(|_| damaged())
     }
 }
 
-fn key_file(path: &Path, reason: impl std::fmt::Display) -> CredentialError {
-    CredentialError::KeyFile { path: path.display().to_string(), reason: reason.to_string() }
+fn damaged(name: &str) -> CredentialError {
+    CredentialError::Damaged { name: name.to_owned() }
+}
+
+/// XChaCha20-Poly1305; `None` for a message that is longer than it can be.
+fn encrypt(key: &[u8; 32], nonce: [u8; NONCE_LEN], aad: &[u8], msg: &[u8]) -> Option<Vec<u8>> {
+    XChaCha20Poly1305::new(&Key::from(*key)).encrypt(&XNonce::from(nonce), Payload { msg, aad }).ok()
+}
+
+/// XChaCha20-Poly1305; `None` for what was not encrypted with all of this.
+fn decrypt(key: &[u8; 32], nonce: [u8; NONCE_LEN], aad: &[u8], msg: &[u8]) -> Option<Vec<u8>> {
+    XChaCha20Poly1305::new(&Key::from(*key)).decrypt(&XNonce::from(nonce), Payload { msg, aad }).ok()
 }
 
 /// What the associated data of a connection's secrets begins with.
-const OF_CONNECTION: &[u8] = b"halo-sync credential v1";
+const OF_CONNECTION: [&[u8]; 2] = [b"halo-sync credential v1", b"halo-sync credential v2"];
 /// What the associated data of an organisation's own secrets begins with.
-const OF_ORG: &[u8] = b"halo-sync organisation secret v1";
+const OF_ORG: [&[u8]; 2] = [b"halo-sync organisation secret v1", b"halo-sync organisation secret v2"];
 
 /// Length-prefixed, so that no two rows give the same bytes.
-fn associated_data(kind: &[u8], parts: &[&str], slot: i64) -> Vec<u8> {
-    let mut aad = kind.to_vec();
-    for part in parts {
+fn associated_data(
+    version: u8,
+    key: &SealingKey,
+    org: &OrgId,
+    connection: Option<&ConnectionId>,
+    name: &str,
+    slot: i64,
+) -> Vec<u8> {
+    let kinds = if connection.is_some() { OF_CONNECTION } else { OF_ORG };
+    let mut aad = match version {
+        VERSION_1 => kinds[0].to_vec(),
+        _ => [kinds[1], key.id()].concat(),
+    };
+    for part in [Some(org.as_str()), connection.map(ConnectionId::as_str), Some(name)].into_iter().flatten() {
         aad.extend_from_slice(&(part.len() as u64).to_be_bytes());
         aad.extend_from_slice(part.as_bytes());
     }
@@ -243,61 +382,5 @@ fn associated_data(kind: &[u8], parts: &[&str], slot: i64) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn row(text: &str) -> (OrgId, ConnectionId) {
-        (OrgId::from("org_a"), ConnectionId::from(text))
-    }
-
-    #[test]
-    fn opens_what_it_sealed_and_nothing_else() {
-        let ring = Keyring::new([7; 32]);
-        let (org, con) = row("con_1");
-        let sealed = ring.seal(&org, &con, "api_key", 0, &"sk_test_1".to_owned().into()).unwrap();
-        assert_eq!(ring.open(&org, &con, &sealed).unwrap().expose_secret(), "sk_test_1");
-        assert!(!sealed.sealed.windows(9).any(|w| w == b"sk_test_1"));
-
-        let other_row = row("con_2").1;
-        assert!(matches!(ring.open(&org, &other_row, &sealed), Err(CredentialError::Damaged)));
-        assert!(matches!(ring.open(&OrgId::from("org_b"), &con, &sealed), Err(CredentialError::Damaged)));
-        let renamed = SealedSecret { name: "webhook_secret".into(), ..sealed.clone() };
-        assert!(matches!(ring.open(&org, &con, &renamed), Err(CredentialError::Damaged)));
-        let moved = SealedSecret { slot: 1, ..sealed.clone() };
-        assert!(matches!(ring.open(&org, &con, &moved), Err(CredentialError::Damaged)));
-        let error = Keyring::new([8; 32]).open(&org, &con, &sealed).unwrap_err();
-        assert!(error.to_string().contains(&ring.key_id()), "{error}");
-    }
-
-    proptest! {
-        #[test]
-        fn every_flipped_bit_and_every_cut_is_an_error(bit in 0usize..(33 + 9 + 16) * 8, cut in 0usize..58) {
-            let ring = Keyring::new([7; 32]);
-            let (org, con) = row("con_1");
-            let sealed = ring.seal(&org, &con, "api_key", 0, &"sk_test_1".to_owned().into()).unwrap();
-            let mut flipped = sealed.clone();
-            flipped.sealed[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(ring.open(&org, &con, &flipped).is_err());
-            let mut short = sealed;
-            short.sealed.truncate(cut);
-            prop_assert!(ring.open(&org, &con, &short).is_err());
-        }
-    }
-
-    #[test]
-    fn the_key_file_is_made_once_and_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sub/secret.key");
-        let first = Keyring::load_or_create(&path).unwrap();
-        assert_eq!(first.key_id(), Keyring::load_or_create(&path).unwrap().key_id());
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        }
-        std::fs::write(&path, "short").unwrap();
-        assert!(Keyring::load(&path).unwrap_err().to_string().contains("secret.key"));
-    }
-}
+#[path = "credentials/tests.rs"]
+mod tests;

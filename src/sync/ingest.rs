@@ -86,10 +86,9 @@ fn translate(
     let extract = connector.facts(record).map_err(|e| e.to_string())?;
     let hash = canonical_hash(record.payload.get()).map_err(|e| format!("not readable as JSON: {e}"))?;
     let facts = serde_json::to_string(&extract.facts).map_err(|e| format!("facts not writable: {e}"))?;
-    let party = spec
-        .stream(&record.key.stream)
-        .filter(|s| s.party)
-        .and_then(|_| links::observe(spec.id, link, &record.key, &extract.facts));
+    let is_party = spec.stream(&record.key.stream).is_some_and(|stream| stream.party);
+    let of = extract.party.as_ref();
+    let party = links::observe(spec.id, link, &record.key, of, is_party, &extract.facts);
     let row = MirrorWrite {
         key: record.key.clone(),
         read_seq,

@@ -5,11 +5,15 @@
 //! e-mail address of one of its users; never a free-mail domain, never a name. A match by hand is stored
 //! apart and never overruled.
 
-use connector_sdk::facts::BillingAccount;
+use std::collections::BTreeMap;
+
+use connector_sdk::facts::{BillingAccount, Contract, Deal, Organization};
 use connector_sdk::{Fact, RecordKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::keys::party_kind;
+use crate::registry;
 use crate::store::identity::{LinkCandidate, NewCompany, PartyObserved};
 
 /// Settings of a connection that say how its parties find companies (member `link` of its settings).
@@ -37,65 +41,183 @@ impl Default for LinkSettings {
 
 /// The party that a record's facts describe, with the ways to find its company. `None` for facts that
 /// describe no party.
+///
+/// `of` is the party that the record belongs to: itself, for what its stream says is a party. A deal is none, but
+/// documents of other tools name it, so its company is kept, too; that of a deal that is nobody's is not looked for.
 pub fn observe(
     connector: &str,
     settings: &LinkSettings,
-    party: &RecordKey,
+    key: &RecordKey,
+    of: Option<&RecordKey>,
+    is_party: bool,
     facts: &[Fact],
 ) -> Option<PartyObserved> {
+    let of = of?;
+    let ways = Ways { connector, settings, party: key, candidates: Vec::new() };
     facts.iter().find_map(|fact| match fact {
-        Fact::BillingAccount(account) => Some(billing_account(connector, settings, party, account)),
+        Fact::BillingAccount(account) if is_party => Some(ways.clone().billing_account(account)),
+        Fact::Contract(contract) if is_party => Some(ways.clone().document(contract, facts)),
+        Fact::Organization(organization) if is_party => Some(ways.clone().organization(organization)),
+        Fact::Deal(deal) if of != key => Some(ways.clone().deal(deal, of)),
         _ => None,
     })
 }
 
-fn billing_account(
-    connector: &str,
-    settings: &LinkSettings,
-    party: &RecordKey,
-    account: &BillingAccount,
-) -> PartyObserved {
-    let email = account.email.as_deref().map(normalise).filter(|e| e.contains('@'));
-    let mut candidates = Vec::new();
-    let mut push = |rule, kind: String, value: &str| {
+/// Gathers the ways of one party, in order.
+#[derive(Clone)]
+struct Ways<'a> {
+    connector: &'a str,
+    settings: &'a LinkSettings,
+    party: &'a RecordKey,
+    candidates: Vec<LinkCandidate>,
+}
+
+impl Ways<'_> {
+    fn push(&mut self, rule: &'static str, kind: String, value: &str) {
         let value = normalise(value);
         if !value.is_empty() {
-            candidates.push(LinkCandidate { rule, key_kind: kind, value });
+            self.candidates.push(LinkCandidate { rule, key_kind: kind, value });
         }
-    };
-    if let Some(field) = &settings.customer_id_field {
+    }
+
+    /// The configured field holds the party's id, or one of its addresses.
+    fn field<'e>(&mut self, emails: impl IntoIterator<Item = &'e String>) {
+        let Some(field) = &self.settings.customer_id_field else { return };
         let kind = match field.as_str() {
             "external_id" | "domain" => field.clone(),
             custom => format!("field:{custom}"),
         };
-        push("field", kind.clone(), &party.id);
-        if let Some(email) = &email {
-            push("field", kind, email);
+        self.push("field", kind.clone(), &self.party.id);
+        for email in emails {
+            self.push("field", kind.clone(), email);
         }
     }
-    for key in &settings.metadata_keys {
-        if let Some(value) = account.metadata.get(key) {
-            push("metadata", "external_id".to_owned(), value);
+
+    /// What somebody wrote beside the party on purpose: our id of the company, then another provider's id of it.
+    fn metadata(&mut self, metadata: &BTreeMap<String, String>) {
+        for key in &self.settings.metadata_keys {
+            if let Some(value) = metadata.get(key) {
+                self.push("metadata", "external_id".to_owned(), value);
+            }
+        }
+        for (key, value) in metadata.iter().filter(|(key, _)| !self.settings.metadata_keys.contains(key)) {
+            let Some((provider, stream)) = named_party(key) else { continue };
+            if provider == self.connector || !registry::has_stream(provider, &stream) {
+                continue;
+            }
+            for id in value.split(',').map(str::trim).filter(|id| !id.is_empty()) {
+                self.candidates.push(LinkCandidate {
+                    rule: "linked",
+                    key_kind: party_kind(provider, &stream),
+                    value: id.to_owned(),
+                });
+            }
         }
     }
-    push("provider_id", format!("field:{connector}_customer_id"), &party.id);
-    if let Some((_, domain)) = email.as_deref().and_then(|e| e.rsplit_once('@')) {
-        if !is_free_mail(domain) {
-            push("domain", "domain".to_owned(), domain);
-        }
-        if let Some(email) = &email {
-            push("email", "email".to_owned(), email);
+
+    /// The provider's own id, kept on the company.
+    fn provider_id(&mut self, entity: &str) {
+        self.push("provider_id", format!("field:{}_{entity}_id", self.connector), &self.party.id);
+    }
+
+    fn domains<'e>(&mut self, domains: impl IntoIterator<Item = &'e str>) {
+        for domain in domains {
+            if !is_free_mail(domain) {
+                self.push("domain", "domain".to_owned(), domain);
+            }
         }
     }
-    let label = account.name.clone().filter(|n| !n.trim().is_empty()).or_else(|| account.email.clone());
-    // No domain: a billing address proves nothing about whose domain it is, and a domain taken from it would
-    // draw every other customer of an agency or a reseller into one company.
-    let create = settings.create_companies.then(|| NewCompany {
-        name: label.clone(),
-        domain: None,
-        source: connector.to_owned(),
-    });
-    PartyObserved { party: party.clone(), label, candidates, create }
+
+    /// The domains of all of them, then they themselves.
+    fn emails(&mut self, emails: &[String]) {
+        self.domains(emails.iter().filter_map(|email| Some(email.rsplit_once('@')?.1)));
+        for email in emails {
+            self.push("email", "email".to_owned(), email);
+        }
+    }
+
+    fn observed(self, label: Option<String>, create: Option<NewCompany>) -> PartyObserved {
+        PartyObserved { party: self.party.clone(), label, candidates: self.candidates, create }
+    }
+
+    fn billing_account(mut self, account: &BillingAccount) -> PartyObserved {
+        let emails = addresses(account.email.iter());
+        self.field(&emails);
+        self.metadata(&account.metadata);
+        self.provider_id("customer");
+        self.emails(&emails);
+        let label = named(account.name.as_ref()).or_else(|| account.email.clone());
+        // No domain: a billing address proves nothing about whose domain it is, and a domain taken from it would
+        // draw every other customer of an agency or a reseller into one company.
+        let create = self.settings.create_companies.then(|| NewCompany {
+            name: label.clone(),
+            domain: None,
+            source: self.connector.to_owned(),
+        });
+        self.observed(label, create)
+    }
+
+    fn organization(mut self, organization: &Organization) -> PartyObserved {
+        self.field([]);
+        self.metadata(&organization.properties);
+        self.provider_id("company");
+        self.domains(organization.domains.iter().map(String::as_str));
+        let label = named(organization.name.as_ref()).or_else(|| organization.domains.first().cloned());
+        // A CRM's domain of a company was stated for it. What was archived there makes no company here.
+        let create = (self.settings.create_companies && !organization.deleted).then(|| NewCompany {
+            name: label.clone(),
+            domain: organization.domains.iter().find(|domain| !is_free_mail(domain)).cloned(),
+            source: self.connector.to_owned(),
+        });
+        self.observed(label, create)
+    }
+
+    /// A document makes no company: who signs it may be anybody, and a draft is sent to people who never become
+    /// customers.
+    fn document(mut self, contract: &Contract, facts: &[Fact]) -> PartyObserved {
+        let emails = addresses(facts.iter().flat_map(|fact| match fact {
+            Fact::Person(person) if !person.staff => person.emails.as_slice(),
+            _ => &[],
+        }));
+        self.field(&emails);
+        for fact in facts {
+            if let Fact::Organization(organization) = fact {
+                self.metadata(&organization.properties);
+            }
+        }
+        self.emails(&emails);
+        self.observed(named(contract.name.as_ref()), None)
+    }
+
+    fn deal(mut self, deal: &Deal, of: &RecordKey) -> PartyObserved {
+        self.candidates.push(LinkCandidate {
+            rule: "association",
+            key_kind: party_kind(self.connector, &of.stream),
+            value: of.id.clone(),
+        });
+        self.observed(named(deal.name.as_ref()), None)
+    }
+}
+
+/// The provider and the stream that a property names: `hubspot_deal_id` is of `hubspot`, `deals`.
+fn named_party(property: &str) -> Option<(&str, String)> {
+    let (provider, entity) = property.strip_suffix("_id")?.rsplit_once('_')?;
+    if provider.is_empty() || entity.is_empty() {
+        return None;
+    }
+    Some((
+        provider,
+        entity.strip_suffix('y').map_or_else(|| format!("{entity}s"), |stem| format!("{stem}ies")),
+    ))
+}
+
+/// The addresses among the texts, as they are compared.
+fn addresses<'e>(texts: impl IntoIterator<Item = &'e String>) -> Vec<String> {
+    texts.into_iter().map(|text| normalise(text)).filter(|text| text.contains('@')).collect()
+}
+
+fn named(name: Option<&String>) -> Option<String> {
+    name.filter(|name| !name.trim().is_empty()).cloned()
 }
 
 /// How keys are compared: trimmed, lower case.
@@ -195,7 +317,7 @@ mod tests {
 
     fn ways(settings: &LinkSettings, fact: Fact) -> Vec<(String, String)> {
         let party = RecordKey::new("customers", "cus_1");
-        let seen = observe("stripe", settings, &party, &[fact]).unwrap();
+        let seen = observe("stripe", settings, &party, Some(&party), true, &[fact]).unwrap();
         seen.candidates.into_iter().map(|c| (c.key_kind, c.value)).collect()
     }
 

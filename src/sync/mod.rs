@@ -16,6 +16,7 @@
 //! | [`scheduled`] | the job behind a schedule's tick |
 //! | [`start`] | making runs: on connect, on schedule, by hand |
 //! | [`credentials`] | secrets at rest |
+//! | [`oauth`] | connections that a person grants at the provider, and tokens that renew themselves |
 
 pub mod audit;
 mod canonical;
@@ -25,6 +26,7 @@ pub mod dry_run;
 mod feed;
 pub mod ingest;
 pub mod links;
+pub mod oauth;
 pub mod providers;
 mod reader;
 pub mod reread;

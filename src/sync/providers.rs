@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use connector_sdk::{
     Budget, Clock, ConnectorError, Demand, DynConnector, HttpClient, Io, Priority, Secrets, Session,
+    WebhookAddress, WebhookSource,
 };
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -14,12 +15,14 @@ use serde_json::Value;
 
 use super::credentials::Keyring;
 use super::links::LinkSettings;
+use super::oauth::{ACCESS_TOKEN, App, OAuth, REFRESH_TOKEN, Registered};
 use super::{SyncError, shared_rates};
-use crate::domain::connections::Connection;
+use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::ids::new_id;
-use crate::store::Store;
 use crate::store::rates::RateAsk;
 use crate::store::settings::SealedSecret;
+use crate::store::{self, Store};
+use crate::webhooks::endpoint::webhook_path;
 
 /// The name under which webhook secrets are kept; several slots may hold one each.
 pub const WEBHOOK_SECRET: &str = "webhook_secret";
@@ -31,6 +34,7 @@ pub struct Providers {
     http: HttpClient,
     keyring: Arc<Keyring>,
     connectors: BTreeMap<&'static str, Arc<dyn DynConnector>>,
+    oauth: OAuth,
     budgets: Mutex<HashMap<String, Arc<Budget>>>,
     /// What tells this process from others that share accounts with it.
     process: String,
@@ -47,7 +51,33 @@ impl Providers {
     ) -> Self {
         let connectors = connectors.into_iter().map(|c| (c.spec().id, c)).collect();
         let process = new_id("proc", &*clock);
-        Self { store, clock, http, keyring, connectors, budgets: Mutex::default(), process }
+        let oauth = OAuth::none(store.clone(), clock.clone(), keyring.clone());
+        Self { store, clock, http, keyring, connectors, oauth, budgets: Mutex::default(), process }
+    }
+
+    /// With apps that are registered at providers, by connector.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Config`] for an app of a connector that there is not, or that takes no OAuth, and for an
+    /// endpoint that is no https address.
+    pub fn with_apps(mut self, apps: BTreeMap<String, App>) -> Result<Self, ConnectorError> {
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        self.oauth =
+            OAuth::new(apps, &self.connectors, store, clock, self.http.clone(), self.keyring.clone())?;
+        Ok(self)
+    }
+
+    /// The app that is registered at a connector's provider.
+    pub(crate) fn app(&self, connector: &str) -> Option<&Registered> {
+        self.oauth.apps.get(connector)
+    }
+
+    /// Ends the grant of a connection at its provider; see [`Renewals::end`](super::oauth::Renewals::end).
+    pub(crate) async fn end_grant(
+        &self,
+        connection: &Connection,
+    ) -> Result<Option<Result<(), super::oauth::GrantError>>, SyncError> {
+        Ok(self.oauth.renewals.end(connection).await?)
     }
 
     /// The connector of that id, or an error that names those there are.
@@ -74,12 +104,21 @@ impl Providers {
         connection: &Connection,
         priority: Priority,
     ) -> Result<Box<dyn Session>, SyncError> {
+        // The grant first: tokens that are newer than what it says are only taken for older ones.
+        let grant = self.store.find_grant(&connection.org_id, &connection.id).await?;
         let sealed = self.store.load_secrets(&connection.org_id, &connection.id).await?;
         let mut secrets = BTreeMap::new();
-        for secret in sealed.iter().filter(|s| s.name != WEBHOOK_SECRET) {
+        for secret in sealed.iter().filter(|s| s.name != WEBHOOK_SECRET && s.name != REFRESH_TOKEN) {
             secrets.insert(secret.name.clone(), self.unseal(connection, secret)?);
         }
-        self.session_with(connection, Secrets(secrets), priority)
+        let http = match (grant, secrets.get(ACCESS_TOKEN)) {
+            (Some(grant), Some(token)) => {
+                let tokens = self.oauth.renewals.tokens(connection, grant, token.clone());
+                self.http.clone().authorized(Arc::new(tokens))
+            }
+            _ => self.http.clone(),
+        };
+        self.open_session(connection, Secrets(secrets), priority, http)
     }
 
     /// Opens a session with secrets that are not stored yet (`connect` checks before it saves).
@@ -89,10 +128,20 @@ impl Providers {
         secrets: Secrets,
         priority: Priority,
     ) -> Result<Box<dyn Session>, SyncError> {
+        self.open_session(connection, secrets, priority, self.http.clone())
+    }
+
+    fn open_session(
+        &self,
+        connection: &Connection,
+        secrets: Secrets,
+        priority: Priority,
+        http: HttpClient,
+    ) -> Result<Box<dyn Session>, SyncError> {
         let connector = self.connector(&connection.connector)?;
         let settings = ConnectionSettings::parse(&connection.config)?;
         let budget = self.budget(connection, settings.rate_limit)?;
-        let io = Io { http: self.http.clone(), clock: self.clock.clone(), budget, priority };
+        let io = Io { http, clock: self.clock.clone(), budget, priority };
         Ok(connector.open(&settings.connector, secrets, io)?)
     }
 
@@ -109,6 +158,32 @@ impl Providers {
 
     fn unseal(&self, connection: &Connection, secret: &SealedSecret) -> Result<SecretString, SyncError> {
         Ok(self.keyring.open(&connection.org_id, &connection.id, secret)?)
+    }
+
+    /// Where the provider is told to send a connection's webhooks, below the public address.
+    pub fn webhook_path(&self, connection: &Connection) -> String {
+        let driver = self.connectors.get(connection.connector.as_str());
+        let address = driver.and_then(|driver| driver.webhooks()).map(WebhookSource::address);
+        let bare = format!("/api/integrations/{}/webhook", connection.connector);
+        match address.unwrap_or_default() {
+            WebhookAddress::Connection => webhook_path(connection),
+            WebhookAddress::Organisation => format!("{bare}/{}", connection.org_id),
+            WebhookAddress::OrganisationQuery(name) => format!("{bare}?{name}={}", connection.org_id),
+        }
+    }
+
+    /// Lets a connection need attention when only a person can mend what was met. One that is paused, or needs
+    /// attention already, stays as it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn note_unusable(&self, connection: &Connection, error: &SyncError) -> store::Result<()> {
+        if connection.status != ConnectionStatus::Active || !error.needs_person() {
+            return Ok(());
+        }
+        let (status, why) = (ConnectionStatus::NeedsAttention, error.to_string());
+        let (org, now) = (&connection.org_id, self.clock.now());
+        self.store.set_connection_status(org, &connection.id, status, Some(&why), now).await
     }
 
     /// One budget for an account, whichever connection reads it.

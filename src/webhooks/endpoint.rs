@@ -31,7 +31,8 @@ const EVERY: TimeDelta = TimeDelta::hours(1);
 /// How long a replaced secret is still accepted: what the old endpoint sent may still be tried again.
 const ROTATION: TimeDelta = TimeDelta::hours(24);
 
-/// Where the provider sends this connection's webhooks, below the public address.
+/// The connection's own address for webhooks, below the public address. What its provider is told may be another
+/// ([`Providers::webhook_path`]).
 pub fn webhook_path(connection: &Connection) -> String {
     format!("/api/integrations/{}/webhook/{}", connection.connector, connection.id)
 }
@@ -106,7 +107,7 @@ impl Endpoints {
     }
 
     fn wanted_url(&self, connection: &Connection) -> Option<String> {
-        self.public_url.as_ref().map(|base| address(base, connection))
+        self.public_url.as_ref().map(|base| address(base, &self.providers.webhook_path(connection)))
     }
 
     /// Looks at the connection's endpoint and keeps what was seen. `None` where there is nothing to look at: the
@@ -185,7 +186,9 @@ impl Endpoints {
         connection: &Connection,
         base: Option<&str>,
     ) -> Result<(Registration, WebhookEndpoint), RegisterError> {
-        let url = base.map(|base| address(base, connection)).or_else(|| self.wanted_url(connection));
+        let url = base
+            .map(|base| address(base, &self.providers.webhook_path(connection)))
+            .or_else(|| self.wanted_url(connection));
         let url = url.ok_or(RegisterError::NoPublicUrl)?;
         if connection.mode == Mode::Live && !url.starts_with("https://") {
             return Err(RegisterError::NotHttps(url));
@@ -313,9 +316,9 @@ impl Endpoints {
 }
 
 /// The connection's address below a public one; an address that is that already stays.
-fn address(base: &str, connection: &Connection) -> String {
-    let (base, path) = (base.trim_end_matches('/'), webhook_path(connection));
-    if base.ends_with(&path) { base.to_owned() } else { format!("{base}{path}") }
+fn address(base: &str, path: &str) -> String {
+    let base = base.trim_end_matches('/');
+    if base.ends_with(path) { base.to_owned() } else { format!("{base}{path}") }
 }
 
 fn find<'a>(
@@ -441,8 +444,17 @@ impl JobHandler for CheckHandler {
             if connection.status != ConnectionStatus::Active {
                 return Ok(None);
             }
-            let session = providers.session(&connection, Priority::Incremental).await?;
-            self.0.inspect(&connection, &*session).await
+            let seen = async {
+                let session = providers.session(&connection, Priority::Incremental).await?;
+                self.0.inspect(&connection, &*session).await
+            };
+            match seen.await {
+                Err(error @ SyncError::Credential(_)) => {
+                    providers.note_unusable(&connection, &error).await?;
+                    Ok(None)
+                }
+                seen => seen,
+            }
         };
         match looked.await {
             Ok(seen) => {

@@ -1,30 +1,38 @@
 //! The request's side of a webhook: signature on the raw bytes, one durable unit, then the answer.
+//!
+//! An address names a connection or, for providers that send the events of several accounts to one address, an
+//! organisation. Then the connections are asked whose secret signed the request, and an event goes to those of them
+//! that are of the account that it names; nothing of a request reaches a connection whose secret did not sign it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_sdk::{RawRequest, SignatureError};
+use connector_sdk::{Event, RawRequest, SignatureError, WebhookAddress};
 use secrecy::SecretString;
+use serde_json::Value;
+use url::Url;
 
 use super::gather::Gather;
-use crate::domain::ConnectionId;
 use crate::domain::connections::Connection;
+use crate::domain::{ConnectionId, OrgId};
 use crate::recent::Recent;
 use crate::store::inbox::{Accepted, NewDelivery};
 use crate::store::{Store, StoreError};
 use crate::sync::SyncError;
-use crate::sync::providers::Providers;
+use crate::sync::credentials::CredentialError;
+use crate::sync::providers::{ConnectionSettings, Providers};
 
-/// How long a connection and its secrets are remembered. A secret that is added or withdrawn holds within
+/// How long an address and its secrets are remembered. A secret that is added or withdrawn holds within
 /// this time, on every process.
 const REMEMBERED: Duration = Duration::from_secs(1);
-/// Connections that are remembered at once.
-const REMEMBERED_CONNECTIONS: usize = 10_000;
+/// Addresses that are remembered at once.
+const REMEMBERED_ADDRESSES: usize = 10_000;
 
 /// Why a delivery is not taken. The sender learns the status alone.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// No such connection, or another connector's. 404.
+    /// No such connection or organisation, or none of that connector. 404.
     #[error("no such webhook endpoint")]
     UnknownConnection,
     /// The signature is not right. 400.
@@ -48,83 +56,196 @@ pub struct Receipt {
     pub stored: usize,
     /// Events that were there already.
     pub duplicates: usize,
+    /// Events of accounts that are not connected.
+    pub unknown: usize,
 }
 
 struct Endpoint {
     connection: Connection,
+    /// The connector's own settings.
+    settings: Value,
     secrets: Vec<SecretString>,
 }
+
+/// What is behind an address.
+struct Address {
+    endpoints: Vec<Endpoint>,
+    /// Whether it is that of a connection, which then takes every event.
+    of_connection: bool,
+}
+
+/// A connection whose secrets do not open.
+type Broken = (Connection, CredentialError);
 
 /// Takes deliveries.
 pub struct Inbox {
     store: Arc<dyn Store>,
     gather: Gather,
     providers: Arc<Providers>,
-    remembered: Recent<ConnectionId, Arc<Endpoint>>,
+    remembered: Recent<(String, String), Arc<Address>>,
 }
 
 impl Inbox {
     /// Over the store and the providers.
     pub fn new(store: Arc<dyn Store>, providers: Arc<Providers>) -> Self {
         let gather = Gather::new(store.clone());
-        Self { store, gather, providers, remembered: Recent::new(REMEMBERED, REMEMBERED_CONNECTIONS) }
+        Self { store, gather, providers, remembered: Recent::new(REMEMBERED, REMEMBERED_ADDRESSES) }
     }
 
-    /// Verifies, stores durably, and only then answers.
+    /// Verifies, stores durably, and only then answers. `named` is what ends the path: the id of a connection, or of an
+    /// organisation where the connector is sent to one.
+    ///
+    /// # Errors
+    /// [`Refusal`]; then nothing is stored.
     pub async fn accept(
         &self,
         connector: &str,
-        connection: &ConnectionId,
+        named: Option<&str>,
         request: &RawRequest<'_>,
     ) -> Result<Receipt, Refusal> {
-        let endpoint = self.endpoint(connection).await?;
-        if endpoint.connection.connector != connector {
-            return Err(Refusal::UnknownConnection);
-        }
-        let driver = self.providers.connector(connector)?;
+        let driver = self.providers.connector(connector).map_err(|_| Refusal::UnknownConnection)?;
         let webhooks = driver.webhooks().ok_or(Refusal::UnknownConnection)?;
-        webhooks.verify(&endpoint.secrets, request)?;
+        let named = match named {
+            Some(named) => named.to_owned(),
+            None => self.unnamed(connector, webhooks.address(), request.url).await?,
+        };
+        let (address, broken) = self.address(connector, &named, webhooks.address()).await?;
+
+        let mut refused = SignatureError::NoSecret;
+        let mut signed_by = Vec::new();
+        for endpoint in &address.endpoints {
+            match webhooks.verify_with(&endpoint.settings, &endpoint.secrets, request) {
+                Ok(()) => signed_by.push(&endpoint.connection),
+                Err(SignatureError::NoSecret) => {}
+                Err(error) => refused = error,
+            }
+        }
+        if signed_by.is_empty() {
+            return Err(match broken.into_iter().next() {
+                Some((_, error)) => Refusal::Broken(error.into()),
+                None => refused.into(),
+            });
+        }
         let events = webhooks.route(request).map_err(Refusal::Malformed)?;
-        let org = &endpoint.connection.org_id;
-        let deliveries: Vec<_> = events
-            .into_iter()
-            .map(|event| NewDelivery {
-                org_id: org.clone(),
-                connection_id: connection.clone(),
-                event_id: event.id,
-                kind: event.kind,
-                body: request.body.to_vec(),
+        let mut own: HashMap<String, Vec<u8>> = match events.len() {
+            0 | 1 => HashMap::new(),
+            _ => webhooks.bodies(request).map_err(Refusal::Malformed)?.into_iter().collect(),
+        };
+        let mut receipt = Receipt::default();
+        let mut deliveries = Vec::new();
+        for event in events {
+            let concerned: Vec<&Connection> = match address.of_connection {
+                true => signed_by.clone(),
+                false => {
+                    let alone = signed_by.len() == 1;
+                    signed_by.iter().copied().filter(|c| concerns(&event, c, alone)).collect()
+                }
+            };
+            if concerned.is_empty() {
+                // Of one that may have signed it, had its secret been opened: the sender is to come again.
+                if let Some(n) = broken.iter().position(|(c, _)| concerns(&event, c, false)) {
+                    let mut broken = broken;
+                    return Err(Refusal::Broken(broken.swap_remove(n).1.into()));
+                }
+                receipt.unknown += 1;
+                continue;
+            }
+            let body = own.remove(&event.id).unwrap_or_else(|| request.body.to_vec());
+            deliveries.extend(concerned.into_iter().map(|connection| NewDelivery {
+                org_id: connection.org_id.clone(),
+                connection_id: connection.id.clone(),
+                event_id: event.id.clone(),
+                kind: event.kind.clone(),
+                body: body.clone(),
                 received_at: request.received_at,
-            })
-            .collect();
+            }));
+        }
         if deliveries.is_empty() {
-            return Ok(Receipt::default());
+            return Ok(receipt);
         }
         let accepted = self.gather.put(deliveries).await?;
-        let stored = accepted.iter().filter(|a| matches!(a, Accepted::New(_))).count();
-        Ok(Receipt { stored, duplicates: accepted.len() - stored })
+        receipt.stored = accepted.iter().filter(|a| matches!(a, Accepted::New(_))).count();
+        receipt.duplicates = accepted.len() - receipt.stored;
+        Ok(receipt)
     }
 
-    /// The connection that a request on the bare path means: the only one of that connector, over all
-    /// organisations. With several there is no telling, and trying every secret would let one tenant's
-    /// secret open another's door.
-    pub async fn only_connection(&self, connector: &str) -> Result<ConnectionId, Refusal> {
+    /// Whom a request on the bare path means: the organisation that its query names, where the connector is sent to
+    /// such an address; else the only connection of that connector, over all organisations. With several there is no
+    /// telling, and trying every secret would let one tenant's secret open another's door.
+    async fn unnamed(&self, connector: &str, address: WebhookAddress, url: &str) -> Result<String, Refusal> {
+        if let (WebhookAddress::OrganisationQuery(parameter), Ok(url)) = (address, Url::parse(url)) {
+            let mut named = url.query_pairs().filter(|(name, _)| name == parameter).map(|(_, value)| value);
+            match (named.next(), named.next()) {
+                (Some(one), None) => return Ok(one.into_owned()),
+                (Some(_), Some(_)) => return Err(Refusal::UnknownConnection),
+                (None, _) => {}
+            }
+        }
         let all = self.store.list_connections(None).await?;
         let mut ours = all.into_iter().filter(|c| c.connector == connector);
         match (ours.next(), ours.next()) {
-            (Some(only), None) => Ok(only.id),
+            (Some(only), None) => Ok(only.id.0),
             _ => Err(Refusal::UnknownConnection),
         }
     }
 
-    async fn endpoint(&self, id: &ConnectionId) -> Result<Arc<Endpoint>, Refusal> {
-        if let Some(endpoint) = self.remembered.get(id) {
-            return Ok(endpoint);
+    async fn address(
+        &self,
+        connector: &str,
+        named: &str,
+        address: WebhookAddress,
+    ) -> Result<(Arc<Address>, Vec<Broken>), Refusal> {
+        let key = (connector.to_owned(), named.to_owned());
+        if let Some(found) = self.remembered.get(&key) {
+            return Ok((found, Vec::new()));
         }
-        let connection = self.store.find_connection_any_org(id).await?.ok_or(Refusal::UnknownConnection)?;
-        let secrets = self.providers.webhook_secrets(&connection).await?;
-        let endpoint = Arc::new(Endpoint { connection, secrets });
-        self.remembered.put(id.clone(), endpoint.clone());
-        Ok(endpoint)
+        // No id holds one, and databases refuse it.
+        if named.contains('\0') {
+            return Err(Refusal::UnknownConnection);
+        }
+        let connection = self.store.find_connection_any_org(&ConnectionId(named.to_owned())).await?;
+        let of_connection = connection.is_some();
+        let connections = match connection {
+            Some(connection) => vec![connection],
+            None if address == WebhookAddress::Connection => Vec::new(),
+            None => self.store.list_connections(Some(&OrgId(named.to_owned()))).await?,
+        };
+        let mut found = Address { endpoints: Vec::new(), of_connection };
+        let mut broken = Vec::new();
+        for connection in connections.into_iter().filter(|c| c.connector == connector) {
+            match self.providers.webhook_secrets(&connection).await {
+                Ok(secrets) => {
+                    let settings = ConnectionSettings::parse(&connection.config).map_err(SyncError::from)?;
+                    found.endpoints.push(Endpoint { connection, settings: settings.connector, secrets });
+                }
+                Err(SyncError::Credential(error)) => {
+                    let error = SyncError::Credential(error);
+                    self.providers.note_unusable(&connection, &error).await?;
+                    if let SyncError::Credential(error) = error {
+                        broken.push((connection, error));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if found.endpoints.is_empty() && broken.is_empty() {
+            return Err(Refusal::UnknownConnection);
+        }
+        let found = Arc::new(found);
+        // What is broken may be mended any moment, and must be told each time.
+        if broken.is_empty() {
+            self.remembered.put(key, found.clone());
+        }
+        Ok((found, broken))
+    }
+}
+
+/// Whether an event is about a connection's account. One that names none is about all; a connection whose account is
+/// not known is taken for the one meant where it is the only one.
+fn concerns(event: &Event, connection: &Connection, alone: bool) -> bool {
+    match (&event.account, &connection.account_id) {
+        (Some(theirs), Some(ours)) => theirs == ours,
+        (Some(_), None) => alone,
+        (None, _) => true,
     }
 }

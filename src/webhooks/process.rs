@@ -169,6 +169,7 @@ impl ProcessHandler {
         deliveries: Vec<Delivery>,
     ) -> Result<(), SyncError> {
         let mut verdicts = Vec::with_capacity(deliveries.len());
+        let mut erased: Vec<RecordKey> = Vec::new();
         let mut touches: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut tombstones = Vec::new();
         for delivery in &deliveries {
@@ -178,10 +179,23 @@ impl ProcessHandler {
                     for key in &event.touches {
                         touches.entry(key.stream.clone()).or_default().push(key.id.clone());
                     }
-                    tombstones.extend(event.tombstones.iter().cloned());
+                    match connector.webhooks().is_some_and(|webhooks| webhooks.erases(event)) {
+                        true => erased.extend(event.tombstones.iter().cloned()),
+                        false => tombstones.extend(event.tombstones.iter().cloned()),
+                    }
                 }
             }
             verdicts.push((delivery, verdict));
+        }
+        if !erased.is_empty() {
+            // Before the deliveries that demand it are finished: a process that ends here does it again.
+            let (org, id) = (&connection.org_id, &connection.id);
+            let referrers = self.store.erase_records(org, id, &erased, self.clock.now()).await?;
+            tracing::info!(connection = %id, records = erased.len(), "erased what the provider was told to forget");
+            // What named them is read again: it may hold more of them than the reference.
+            for key in referrers {
+                touches.entry(key.stream).or_default().push(key.id);
+            }
         }
         // Taken before anything is asked for: what is read now is newer than any page read before.
         let mut read = Read { read_seq: self.store.next_read_seq().await?, ..Read::default() };

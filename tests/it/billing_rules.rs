@@ -985,7 +985,7 @@ fn record(stream: &str, object: &Value) -> FactRecord {
     let key = RecordKey::new(stream, object["id"].as_str().unwrap());
     let raw = Record { key: key.clone(), payload: RawValue::from_string(object.to_string()).unwrap() };
     let facts = serde_json::to_string(&connector_stripe::facts::facts(&raw).unwrap().facts).unwrap();
-    FactRecord { connection: "conn_1".to_owned(), key, facts }
+    FactRecord { connection: "conn_1".to_owned(), key, own: true, facts }
 }
 
 fn run(records: &[FactRecord], settings: &Settings, previous: Option<&Previous>) -> Derivation {

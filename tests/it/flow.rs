@@ -8,3 +8,4 @@ mod rates;
 mod reach;
 mod runs;
 mod settlement;
+mod sources;

@@ -5,5 +5,8 @@ mod bursts;
 mod commands;
 mod endpoints;
 mod events;
+mod hubspot;
+mod pandadoc;
+mod privacy;
 mod replays;
 mod resync;

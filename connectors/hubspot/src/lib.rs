@@ -66,6 +66,7 @@ impl Connector for HubSpot {
                 AuthKind::OAuth2 {
                     authorize_url: "https://app.hubspot.com/oauth/authorize",
                     token_url: "https://api.hubapi.com/oauth/2026-03/token",
+                    revoke_url: Some("https://api.hubapi.com/oauth/2026-03/token/revoke"),
                     scopes: SCOPES,
                 },
                 AuthKind::ApiKey {

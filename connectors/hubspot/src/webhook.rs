@@ -10,10 +10,11 @@ use connector_sdk::signature::{
     digest_from_base64, digest_from_hex, unix_time, verify_hmac_sha256, verify_secret_sha256,
     within_tolerance,
 };
-use connector_sdk::{Event, RawRequest, RecordKey, SignatureError, Timestamp, WebhookSource};
+use connector_sdk::{Event, RawRequest, RecordKey, SignatureError, Timestamp, WebhookAddress, WebhookSource};
 use http::HeaderMap;
 use secrecy::SecretString;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::config::SignatureVersion;
 use crate::object;
@@ -110,6 +111,21 @@ impl WebhookSource for Webhooks {
 
     fn erases(&self, event: &Event) -> bool {
         event.kind == PRIVACY
+    }
+
+    /// An app has one address for all portals.
+    fn address(&self) -> WebhookAddress {
+        WebhookAddress::Organisation
+    }
+
+    fn bodies(&self, request: &RawRequest<'_>) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let not_json = |e: serde_json::Error| format!("not JSON (line {}, column {})", e.line(), e.column());
+        let all: Vec<&RawValue> = serde_json::from_slice(request.body).map_err(not_json)?;
+        let own = |text: &RawValue| {
+            let event = read(&serde_json::from_str(text.get()).map_err(not_json)?)?;
+            Ok((event.id, format!("[{}]", text.get()).into_bytes()))
+        };
+        all.into_iter().map(own).collect()
     }
 
     fn route(&self, request: &RawRequest<'_>) -> Result<Vec<Event>, String> {

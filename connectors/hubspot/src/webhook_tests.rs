@@ -373,3 +373,21 @@ fn time_deltas_of_the_window_are_whole_seconds() {
         RawRequest { received_at: at(NOW) + TimeDelta::milliseconds(300_999), ..request(URL, &ask, b"[{}]") };
     assert_eq!(Webhooks.verify(&secrets(), &late), Ok(()));
 }
+
+/// What is kept of one event says nothing of another, and routes to it alone.
+#[test]
+fn each_event_has_a_body_of_its_own() {
+    let body = r#"[ {"eventId": 1, "portalId": 7, "subscriptionType": "company.creation", "objectId": 5},
+        {"eventId": 2, "portalId": 8, "subscriptionType": "contact.privacyDeletion", "objectId": 6} ]"#
+        .as_bytes();
+    let headers = HeaderMap::new();
+    let all = Webhooks.route(&request("", &headers, body)).unwrap();
+    assert_eq!(all.len(), 2);
+    let bodies = Webhooks.bodies(&request("", &headers, body)).unwrap();
+    assert_eq!(bodies.len(), 2);
+    for (event, (id, own)) in all.iter().zip(&bodies) {
+        assert_eq!(id, &event.id);
+        assert_eq!(Webhooks.route(&request("", &headers, own)).unwrap(), std::slice::from_ref(event));
+    }
+    assert!(Webhooks.bodies(&request("", &headers, b"{")).is_err());
+}

@@ -66,6 +66,8 @@ impl Connector for PandaDoc {
                 AuthKind::OAuth2 {
                     authorize_url: "https://app.pandadoc.com/oauth2/authorize",
                     token_url: "https://api.pandadoc.com/oauth2/access_token",
+                    // None is documented: a person ends the grant in PandaDoc's own settings.
+                    revoke_url: None,
                     scopes: &["read", "write"],
                 },
                 AuthKind::ApiKey {

@@ -6,7 +6,7 @@
 //! text is its id: PandaDoc sends the same text when it tries again, and every change moves a time in it.
 
 use connector_sdk::signature::{Digest, digest_from_hex, hmac_sha256, verify_hmac_sha256};
-use connector_sdk::{Event, RawRequest, RecordKey, SignatureError, WebhookSource};
+use connector_sdk::{Event, RawRequest, RecordKey, SignatureError, WebhookAddress, WebhookSource};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -17,6 +17,8 @@ use crate::cursor::instant;
 
 /// The query parameter that holds the signature.
 const PARAMETER: &str = "signature";
+/// The query parameter that names the organisation.
+const ORGANISATION: &str = "team";
 /// What tells our ids of notifications from other digests of the same text.
 const OF_EVENT: &[u8] = b"halo-sync pandadoc notification";
 
@@ -148,6 +150,18 @@ impl WebhookSource for Webhooks {
             return Err(SignatureError::Malformed("empty body"));
         }
         verify_hmac_sha256(secrets, &[request.body], &[digest])
+    }
+
+    fn address(&self) -> WebhookAddress {
+        WebhookAddress::OrganisationQuery(ORGANISATION)
+    }
+
+    fn bodies(&self, request: &RawRequest<'_>) -> Result<Vec<(String, Vec<u8>)>, String> {
+        let own = |one: Notification<'_>| {
+            let body = format!("[{}]", one.text).into_bytes();
+            Ok((one.event()?.id, body))
+        };
+        notifications(request.body)?.into_iter().map(own).collect()
     }
 
     fn route(&self, request: &RawRequest<'_>) -> Result<Vec<Event>, String> {

@@ -163,3 +163,21 @@ proptest! {
         prop_assert!(verify("another", &url, &body).is_err());
     }
 }
+
+/// What is kept of one event says nothing of another, and routes to it alone.
+#[test]
+fn each_event_has_a_body_of_its_own() {
+    let body = r#"[ {"event": "document_updated", "data": {"id": "a"}},
+        {"event": "document_deleted", "data": {"id": "b"}} ]"#
+        .as_bytes();
+    let headers = HeaderMap::new();
+    let all = Webhooks.route(&at("", body, &headers)).unwrap();
+    assert_eq!(all.len(), 2);
+    let bodies = Webhooks.bodies(&at("", body, &headers)).unwrap();
+    assert_eq!(bodies.len(), 2);
+    for (event, (id, own)) in all.iter().zip(&bodies) {
+        assert_eq!(id, &event.id);
+        assert_eq!(Webhooks.route(&at("", own, &headers)).unwrap(), std::slice::from_ref(event));
+    }
+    assert!(Webhooks.bodies(&at("", b"{", &headers)).is_err());
+}

@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::access::AccessTokens;
 use crate::budget::Throttle;
 use crate::clock::{Clock, Timestamp};
 use crate::connector::Io;
@@ -51,6 +52,11 @@ impl Default for HttpConfig {
 const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// The scheme whose credentials are encoded.
 const BASIC: &str = "Basic";
+const BEARER: &str = "Bearer";
+/// Largest answer of [`HttpClient::exchange_plain`], in bytes: tokens are small.
+const LARGEST_PLAIN: usize = 64 * 1024;
+/// The pause after a 429 of [`HttpClient::exchange_plain`] that says nothing of one.
+const PLAIN_PAUSE: Duration = Duration::from_secs(30);
 
 /// A client with time-outs and size limits in it; cheap to clone, one connection pool behind all clones.
 #[derive(Clone)]
@@ -58,6 +64,7 @@ pub struct HttpClient {
     client: reqwest::Client,
     config: Arc<HttpConfig>,
     clock: Arc<dyn Clock>,
+    tokens: Option<Arc<dyn AccessTokens>>,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -197,7 +204,7 @@ impl Call {
     /// Sends the secret as `Authorization: Bearer`.
     #[must_use]
     pub fn bearer(self, secret: &SecretString) -> Self {
-        self.authorization("Bearer", secret)
+        self.authorization(BEARER, secret)
     }
 
     /// Sends the secret as `Authorization` with another scheme (`API-Key`).
@@ -211,6 +218,10 @@ impl Call {
     #[must_use]
     pub fn basic(self, secret: &SecretString) -> Self {
         self.authorization(BASIC, secret)
+    }
+
+    fn takes_bearer(&self) -> bool {
+        self.authorization.as_ref().is_some_and(|(scheme, _)| *scheme == BEARER)
     }
 
     /// Adds a header.
@@ -344,10 +355,76 @@ impl HttpClient {
             .no_proxy()
             .build()
             .map_err(|e| ConnectorError::Config(format!("HTTP client: {}", kind(&e))))?;
-        Ok(Self { client, config: Arc::new(config), clock })
+        Ok(Self { client, config: Arc::new(config), clock, tokens: None })
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Answer, ConnectorError> {
+    /// A client whose calls with a bearer token ([`Call::bearer`]) are sent with the token that is current then,
+    /// whichever the connector was opened with.
+    #[must_use]
+    pub fn authorized(mut self, tokens: Arc<dyn AccessTokens>) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// Sends a request as it is, beside every account's budget: for what is no call of a provider's API (its token
+    /// endpoint). The answer is whatever came back, 4xx included.
+    ///
+    /// # Errors
+    /// 429: [`ConnectorError::RateLimited`]. 408, 5xx, time-outs, refused, reset and cut connections:
+    /// [`ConnectorError::Transient`]. A redirect, a body over 64 KiB: [`ConnectorError::Protocol`]. Each names
+    /// `endpoint`, and none the address, a body or a header.
+    pub async fn exchange_plain(
+        &self,
+        endpoint: &'static str,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<http::Response<Vec<u8>>, ConnectorError> {
+        let failed = |e: &reqwest::Error| ConnectorError::Transient(format!("{endpoint}: {}", kind(e)));
+        let exchange = async {
+            let request = reqwest::Request::try_from(request).map_err(|e| failed(&e))?;
+            let mut response = self.client.execute(request).await.map_err(|e| failed(&e))?;
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(|e| failed(&e))? {
+                if body.len() + chunk.len() > LARGEST_PLAIN {
+                    return Err(ConnectorError::Protocol(format!(
+                        "{endpoint}: the body is over {LARGEST_PLAIN} bytes"
+                    )));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok((response.status(), std::mem::take(response.headers_mut()), body))
+        };
+        let limit = self.config.total_timeout;
+        let (status, headers, body) = tokio::time::timeout(limit, exchange).await.map_err(|_| {
+            ConnectorError::Transient(format!("{endpoint}: no whole answer within {} s", limit.as_secs_f32()))
+        })??;
+        match status.as_u16() {
+            429 => {
+                let now = self.clock.now();
+                let wait = retry_after(&headers, now).unwrap_or(PLAIN_PAUSE);
+                let wait = chrono::TimeDelta::from_std(wait).unwrap_or(chrono::TimeDelta::days(1));
+                Err(ConnectorError::RateLimited { until: now + wait })
+            }
+            408 | 500..=599 => {
+                Err(ConnectorError::Transient(format!("{endpoint}: HTTP {}", status.as_u16())))
+            }
+            300..=399 => Err(ConnectorError::Protocol(format!(
+                "{endpoint}: HTTP {}: a redirect, which is not followed",
+                status.as_u16()
+            ))),
+            _ => {
+                let mut response = http::Response::new(body);
+                *response.status_mut() = status;
+                *response.headers_mut() = headers;
+                Ok(response)
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        call: &Call,
+        authorization: Option<(&'static str, &SecretString)>,
+    ) -> Result<Answer, ConnectorError> {
         let endpoint = call.endpoint;
         let failed = |e: &reqwest::Error| ConnectorError::Transient(format!("{endpoint}: {}", kind(e)));
         let mut request = self.client.request(call.method.clone(), call.url.clone());
@@ -355,9 +432,9 @@ impl HttpClient {
         if !call.headers.contains_key(ACCEPT) {
             request = request.header(ACCEPT, "application/json");
         }
-        if let Some((scheme, secret)) = &call.authorization {
+        if let Some((scheme, secret)) = authorization {
             // Encoded here and not by the caller, so that the secret itself is what leaves a provider's sentence.
-            let text = match *scheme {
+            let text = match scheme {
                 BASIC => BASE64.encode(format!("{}:", secret.expose_secret())),
                 _ => secret.expose_secret().to_owned(),
             };
@@ -397,28 +474,51 @@ impl Io {
     /// Makes a call within the account's budget, at this session's priority.
     ///
     /// # Errors
-    /// 401, 403: [`ConnectorError::Auth`]. 429: [`ConnectorError::RateLimited`], which the budget
+    /// 401 (of an OAuth connection after one renewal of its token), 403: [`ConnectorError::Auth`]. 429: [`ConnectorError::RateLimited`], which the budget
     /// remembers; also without a call, while the reserve of a daily quota is reached
     /// ([`Budget::observe`](crate::Budget::observe)). 408, 5xx (but 501), time-outs, refused, reset and cut connections:
     /// [`ConnectorError::Transient`]. A redirect, a body over the limit: [`ConnectorError::Protocol`].
     pub async fn call(&self, call: &Call) -> Result<Answer, ConnectorError> {
+        let tokens = self.http.tokens.as_ref().filter(|_| call.takes_bearer());
+        let Some(tokens) = tokens else {
+            let fixed = call.authorization.as_ref().map(|(scheme, secret)| (*scheme, secret));
+            let answer = self.send(call, fixed).await?;
+            return self.judge(call, answer);
+        };
+        let mut token = tokens.current().await?;
+        let mut answer = self.send(call, Some((BEARER, &token))).await?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            token = tokens.renewed(&token).await?;
+            answer = self.send(call, Some((BEARER, &token))).await?;
+        }
+        self.judge(call, answer)
+    }
+
+    /// One exchange within the budget.
+    async fn send(
+        &self,
+        call: &Call,
+        authorization: Option<(&'static str, &SecretString)>,
+    ) -> Result<Answer, ConnectorError> {
         let endpoint = call.endpoint;
         if let Some(wait) = self.budget.exhausted(self.priority) {
             let wait = chrono::TimeDelta::from_std(wait).unwrap_or(chrono::TimeDelta::days(1));
             return Err(ConnectorError::RateLimited { until: self.http.clock.now() + wait });
         }
-        let permit = self.budget.acquire_at(self.priority, endpoint, call.at_most).await;
+        let _permit = self.budget.acquire_at(self.priority, endpoint, call.at_most).await;
         let limit = self.http.config.total_timeout;
-        let answer = match tokio::time::timeout(limit, self.http.exchange(call)).await {
-            Ok(answer) => answer?,
-            Err(_) => {
-                return Err(ConnectorError::Transient(format!(
-                    "{endpoint}: no whole answer within {} s",
-                    limit.as_secs_f32()
-                )));
-            }
-        };
-        drop(permit);
+        match tokio::time::timeout(limit, self.http.exchange(call, authorization)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ConnectorError::Transient(format!(
+                "{endpoint}: no whole answer within {} s",
+                limit.as_secs_f32()
+            ))),
+        }
+    }
+
+    /// What an answer means.
+    fn judge(&self, call: &Call, answer: Answer) -> Result<Answer, ConnectorError> {
+        let endpoint = call.endpoint;
         let status = answer.status;
         if status != StatusCode::TOO_MANY_REQUESTS {
             self.budget.answered();
@@ -466,11 +566,11 @@ impl Io {
     fn words(&self, call: &Call, answer: &Answer) -> (String, Option<String>) {
         const LONGEST: usize = 300;
         let refusal = (call.dialect.refusal)(answer);
+        let own = call.authorization.as_ref().map(|(_, secret)| secret.clone());
+        let held = self.http.tokens.as_ref().map(|tokens| tokens.held()).unwrap_or_default();
         let clean = |text: &str| {
             let mut text = text.to_owned();
-            if let Some((_, secret)) = &call.authorization
-                && !secret.expose_secret().is_empty()
-            {
+            for secret in own.iter().chain(&held).filter(|secret| !secret.expose_secret().is_empty()) {
                 text = text.replace(secret.expose_secret(), "[secret]");
             }
             text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect::<String>()

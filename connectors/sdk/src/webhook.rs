@@ -68,6 +68,19 @@ pub struct Event {
     pub known: bool,
 }
 
+/// Where a provider is told to send webhooks, below `/api/integrations/{connector}/webhook`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WebhookAddress {
+    /// To an address of each connection: its id ends the path.
+    #[default]
+    Connection,
+    /// To one address of an organisation, whose id ends the path: a delivery may hold events of several accounts, and
+    /// each names its own ([`Event::account`]).
+    Organisation,
+    /// To one address of an organisation, whose id is this parameter of the query.
+    OrganisationQuery(&'static str),
+}
+
 /// The webhook side of a connector.
 pub trait WebhookSource: Send + Sync {
     /// Checks the signature against any of `secrets`, in constant time, before the body is parsed.
@@ -91,6 +104,21 @@ pub trait WebhookSource: Send + Sync {
     /// person asked to be forgotten.
     fn erases(&self, _event: &Event) -> bool {
         false
+    }
+
+    /// Where deliveries are sent. An address of the connection itself is taken whatever is said here.
+    fn address(&self) -> WebhookAddress {
+        WebhookAddress::Connection
+    }
+
+    /// For a request with several events: the body of each alone, by [`Event::id`], such that [`Self::route`] gives that
+    /// event for it. What is kept of one event then holds nothing of another, which may be about somebody else's
+    /// account. An event that is not named here is kept with the whole body.
+    ///
+    /// # Errors
+    /// As [`Self::route`].
+    fn bodies(&self, _request: &RawRequest<'_>) -> Result<Vec<(String, Vec<u8>)>, String> {
+        Ok(Vec::new())
     }
 
     /// The events of a verified request. An error text is for the operator; the sender gets 400.

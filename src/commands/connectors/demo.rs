@@ -86,7 +86,7 @@ fn show(app: &App, connector: &dyn DynConnector, spec: &Spec) -> Result<Vec<Show
         for record in sample.records().map_err(failed)? {
             let extract = connector.facts(&record).map_err(|e| failed(format!("{}: {e}", record.key)))?;
             let facts = serde_json::to_string(&extract.facts).map_err(anyhow::Error::from)?;
-            let row = FactRecord { connection: CONNECTION.to_owned(), key: record.key, facts };
+            let row = FactRecord { connection: CONNECTION.to_owned(), key: record.key, own: true, facts };
             let Some(party) = extract.party else {
                 shared.push(row);
                 continue;

@@ -130,6 +130,20 @@ impl MirrorStore for Engine {
         )
     }
 
+    async fn erase_records(
+        &self,
+        org: &OrgId,
+        connection: &ConnectionId,
+        keys: &[RecordKey],
+        at: Timestamp,
+    ) -> Result<Vec<RecordKey>> {
+        unit!(
+            self.write(Lane::Bulk, Scope::Org(org.clone())),
+            [org = org.clone(), connection = connection.clone(), keys = keys.to_vec()],
+            |c| units::erase::erase_records(c, org, connection, keys, at)
+        )
+    }
+
     async fn count_records(&self, org: &OrgId, connection: &ConnectionId) -> Result<Vec<StreamCount>> {
         unit!(
             self.snapshot(Scope::Org(org.clone())),

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::open::{self, MIGRATIONS_TABLE, OpenMode, StoreConfig};
+use super::sealing::{SAYS_KEYS, SealedWith};
 use super::{JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 
 mod roles;
@@ -244,6 +245,21 @@ impl Engine {
         let found = found_version(&mut c).await?;
         c.close().await?;
         Ok(open::migration_states(&migrator(), found))
+    }
+
+    /// What [`store::sealed_with`](crate::store::sealed_with) does.
+    pub(crate) async fn sealed_with(url: &str) -> Result<Option<Vec<SealedWith>>> {
+        let mut c = options(url)?.connect().await?;
+        let says = found_version(&mut c).await? >= SAYS_KEYS;
+        let found = match says {
+            true => {
+                roles::enter(&mut c, roles::SYSTEM, true).await?;
+                Some(units::sealing::count_sealed(&mut c).await?)
+            }
+            false => None,
+        };
+        c.close().await?;
+        Ok(found)
     }
 
     /// Closes both pools.

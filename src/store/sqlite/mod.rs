@@ -17,6 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection};
 
 use super::open::{self, MIGRATIONS_TABLE, OpenMode, StoreConfig};
+use super::sealing::{SAYS_KEYS, SealedWith};
 use super::{CopyMade, JobsSignal, Lane, MigrationState, Result, Scope, StoreError};
 
 mod copy;
@@ -334,6 +335,18 @@ impl Engine {
             0
         };
         Ok(open::migration_states(&migrator(), found))
+    }
+
+    /// What [`store::sealed_with`](crate::store::sealed_with) does.
+    pub(crate) async fn sealed_with(path: &Path) -> Result<Option<Vec<SealedWith>>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let mut c = options(path).pragma("query_only", "1").connect().await?;
+        let says = found_version(&mut c).await? >= SAYS_KEYS;
+        let found = if says { Some(units::sealing::count_sealed(&mut c).await?) } else { None };
+        c.close().await?;
+        Ok(found)
     }
 
     /// What [`store::copy`](crate::store::copy) does.

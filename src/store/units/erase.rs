@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use connector_sdk::{RecordKey, Timestamp};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
@@ -17,7 +18,7 @@ use super::{Conn, attributes, bulk, identity, keys, user_events};
 use crate::domain::users::EndUser;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::Result;
-use crate::store::convert::{clean, from_json, json_list, key_text, to_json, us};
+use crate::store::convert::{clean, from_json, json_list, key_of, key_text, to_json, us};
 use crate::store::identity::Lookup;
 use crate::store::product::Erased;
 
@@ -60,6 +61,18 @@ statements! {
         " OR ", text_holds!("error", "$2"), ")))");
     DELETE_JOBS_NAMING = concat!("DELETE FROM finished_jobs WHERE org_id = $1 AND (", text_holds!("args", "$2"),
         " OR ", text_holds!("error", "$2"), ")");
+    DELETE_CHANGES_NAMING = concat!("DELETE FROM field_changes WHERE org_id = $1 AND ", text_holds!("changes", "$2"));
+    // Finished ones only, of one connection: numbers are taken for ids here that may be something else's.
+    DELETE_DELIVERIES_ABOUT = concat!("DELETE FROM deliveries
+        WHERE org_id = $1 AND connection_id = $2 AND state <> 'pending' AND ", blob_holds!("body", "$3"));
+    RECORDS_NAMED = concat!("SELECT party_key, payload FROM mirror_records
+        WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
+    REFERRERS = concat!("SELECT DISTINCT from_key FROM record_refs
+        WHERE org_id = $1 AND connection_id = $2 AND to_key", in_list!("$3"));
+    DELETE_REFS_TO = concat!("DELETE FROM record_refs
+        WHERE org_id = $1 AND connection_id = $2 AND to_key", in_list!("$3"));
+    COMPANIES_OF = concat!("SELECT DISTINCT company_id FROM company_links
+        WHERE org_id = $1 AND connection_id = $2 AND company_id IS NOT NULL AND party_key", in_list!("$3"));
     HAS_ERASED = "SELECT EXISTS (SELECT 1 FROM erased_keys WHERE org_id = $1 AND connection_id = $2)";
     LOAD_ERASED = concat!("SELECT key_digest FROM erased_keys
         WHERE org_id = $1 AND connection_id = $2 AND key_digest", in_list!("$3"));
@@ -67,10 +80,23 @@ statements! {
     DELETE_USER = "DELETE FROM end_users WHERE org_id = $1 AND id = $2";
 }
 
+/// What later reads pass over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bar {
+    /// The record, and whatever refers to it: a company is gone with all that is its.
+    WithReferrers,
+    /// The record alone: a person is gone, and the deals that named them stay.
+    Alone,
+}
+
 /// What stands for a record's key once it is erased.
-fn digest(org: &OrgId, connection: &str, key: &str) -> String {
+fn digest(org: &OrgId, connection: &str, key: &str, bar: Bar) -> String {
     // NUL cannot be inside any of the three.
-    hex::encode(Sha256::digest(format!("{org}\0{connection}\0{key}")))
+    let text = match bar {
+        Bar::WithReferrers => format!("{org}\0{connection}\0{key}"),
+        Bar::Alone => format!("{org}\0{connection}\0{key}\0alone"),
+    };
+    hex::encode(Sha256::digest(text))
 }
 
 /// Whether anything of a connection was erased.
@@ -78,15 +104,19 @@ pub(crate) async fn has_erased(c: &mut Conn, org: &OrgId, connection: &str) -> R
     Ok(sqlx::query_scalar(HAS_ERASED).bind(&org.0).bind(connection).fetch_one(c).await?)
 }
 
-/// Those of the keys that were erased.
+/// Those of the keys that were erased in that way.
 pub(crate) async fn erased_of(
     c: &mut Conn,
     org: &OrgId,
     connection: &str,
     keys: &BTreeSet<&str>,
+    bar: Bar,
 ) -> Result<BTreeSet<String>> {
+    if keys.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     let digests: BTreeMap<String, &str> =
-        keys.iter().map(|key| (digest(org, connection, key), *key)).collect();
+        keys.iter().map(|key| (digest(org, connection, key, bar), *key)).collect();
     let found: Vec<String> = sqlx::query_scalar(LOAD_ERASED)
         .bind(&org.0)
         .bind(connection)
@@ -107,7 +137,8 @@ pub(crate) async fn list_erased(
     }
     let texts: Vec<String> = keys.iter().map(|key| clean(&key_text(key))).collect();
     let wanted = texts.iter().map(String::as_str).collect();
-    let found = erased_of(c, org, connection.as_str(), &wanted).await?;
+    let mut found = erased_of(c, org, connection.as_str(), &wanted, Bar::WithReferrers).await?;
+    found.extend(erased_of(c, org, connection.as_str(), &wanted, Bar::Alone).await?);
     let erased = keys.iter().zip(&texts).filter(|(_, text)| found.contains(*text));
     Ok(erased.map(|(key, _)| key.clone()).collect())
 }
@@ -149,7 +180,7 @@ pub(crate) async fn erase_user(
     sqlx::query(DELETE_USER).bind(&org.0).bind(&user.id.0).execute(&mut *c).await?;
     let mut marks = Marks::new();
     let decides = members::after(c, org, &[(Some(&user), None)], &mut marks).await?;
-    let mut erased = erase_parties(c, org, &parties, at).await?;
+    let mut erased = erase_parties(c, org, &parties, Bar::WithReferrers, at).await?;
     let names: Vec<&str> =
         [Some(user.id.0.as_str()), user.external_id.as_deref(), user.fields.email.as_deref()]
             .into_iter()
@@ -191,7 +222,7 @@ pub(crate) async fn erase_company(
     let mut marks = Marks::new();
     let mut decides = members::after(c, org, &moves, &mut marks).await?;
 
-    let mut erased = erase_parties(c, org, &parties, at).await?;
+    let mut erased = erase_parties(c, org, &parties, Bar::WithReferrers, at).await?;
     erased.users_unlinked = u64::try_from(before.len()).unwrap_or(u64::MAX);
     let names: Vec<&str> =
         [Some(company.id.0.as_str()), company.external_id.as_deref()].into_iter().flatten().collect();
@@ -227,7 +258,13 @@ async fn finish(
 }
 
 /// Deletes parties: their links, records, what was noted about these, and keeps the digests of their keys.
-async fn erase_parties(c: &mut Conn, org: &OrgId, parties: &Parties, at: Timestamp) -> Result<Erased> {
+async fn erase_parties(
+    c: &mut Conn,
+    org: &OrgId,
+    parties: &Parties,
+    bar: Bar,
+    at: Timestamp,
+) -> Result<Erased> {
     #[derive(FromRow)]
     struct EvidenceRow {
         party_key: String,
@@ -272,7 +309,7 @@ async fn erase_parties(c: &mut Conn, org: &OrgId, parties: &Parties, at: Timesta
             sqlx::query(DELETE_LINKS).bind(&org.0).bind(connection).bind(&list).execute(&mut *c).await?;
         erased.parties += done.rows_affected();
         forget_sightings(c, org, connection, &all).await?;
-        remember(c, org, connection, &all, at).await?;
+        remember(c, org, connection, &all, bar, at).await?;
     }
     Ok(erased)
 }
@@ -283,9 +320,10 @@ pub(crate) async fn remember(
     org: &OrgId,
     connection: &str,
     keys: &BTreeSet<String>,
+    bar: Bar,
     at: Timestamp,
 ) -> Result<()> {
-    let digests: Vec<String> = keys.iter().map(|key| digest(org, connection, key)).collect();
+    let digests: Vec<String> = keys.iter().map(|key| digest(org, connection, key, bar)).collect();
     bulk::insert(
         c,
         "INSERT INTO erased_keys (org_id, connection_id, key_digest, erased_at)",
@@ -297,6 +335,83 @@ pub(crate) async fn remember(
     )
     .await?;
     Ok(())
+}
+
+/// Deletes records of people who asked to be forgotten, with all that names them: references, links, stored requests,
+/// rejected records, histories. Companies that they were of become dirty. Answers the records that referred to them.
+pub(crate) async fn erase_records(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    keys: &[RecordKey],
+    at: Timestamp,
+) -> Result<Vec<RecordKey>> {
+    #[derive(FromRow)]
+    struct NamedRow {
+        party_key: Option<String>,
+        payload: String,
+    }
+    super::serialise_links(c, org.as_str()).await?;
+    let own: BTreeSet<String> = keys.iter().map(|key| clean(&key_text(key))).collect();
+    let list = json_list(&own);
+    let rows: Vec<NamedRow> =
+        sqlx::query_as(RECORDS_NAMED).bind(&org.0).bind(&connection.0).bind(&list).fetch_all(&mut *c).await?;
+    let referrers: Vec<String> =
+        sqlx::query_scalar(REFERRERS).bind(&org.0).bind(&connection.0).bind(&list).fetch_all(&mut *c).await?;
+    let parties: BTreeSet<&String> =
+        rows.iter().filter_map(|row| row.party_key.as_ref()).chain(&referrers).chain(&own).collect();
+    let companies: Vec<String> = sqlx::query_scalar(COMPANIES_OF)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(json_list(parties))
+        .fetch_all(&mut *c)
+        .await?;
+
+    erase_parties(c, org, &Parties::from([(connection.0.clone(), own.clone())]), Bar::Alone, at).await?;
+    sqlx::query(DELETE_REFS_TO).bind(&org.0).bind(&connection.0).bind(&list).execute(&mut *c).await?;
+
+    let mut names = own.clone();
+    for row in &rows {
+        let payload: Value = from_json("mirror_records", "payload", connection.as_str(), &row.payload)?;
+        addresses(&payload, &mut names);
+    }
+    let quoted = names.iter().map(to_json).collect::<Result<Vec<String>>>()?;
+    sqlx::query(DELETE_REJECTED_NAMING).bind(&org.0).bind(to_json(&quoted)?).execute(&mut *c).await?;
+    let ids: Vec<&str> = own.iter().filter_map(|key| key.split_once('/')).map(|(_, id)| id).collect();
+    let about = ids.iter().flat_map(|id| [format!("\"{id}\""), format!(":{id},"), format!(":{id}}}")]);
+    // Those that wait are worked off first: what names an erased record is not kept then.
+    let about = about.chain(quoted.iter().cloned());
+    sqlx::query(DELETE_DELIVERIES_ABOUT)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(json_list(about))
+        .execute(&mut *c)
+        .await?;
+    let quoted = quoted.into_iter().chain(ids.iter().map(|id| format!("\"{id}\"")));
+    let list = json_list(quoted);
+    // What is history only is deleted also where the id may be another's.
+    for sql in [DELETE_AUDITS_NAMING, DELETE_ATTEMPTS_NAMING, DELETE_JOBS_NAMING, DELETE_CHANGES_NAMING] {
+        sqlx::query(sql).bind(&org.0).bind(&list).execute(&mut *c).await?;
+    }
+    let mut marks = Marks::new();
+    for company in &companies {
+        dirty::note(&mut marks, "erased", company);
+    }
+    dirty::mark(c, org, &marks, at).await?;
+    let referrers = referrers.iter().filter(|key| !own.contains(*key));
+    Ok(referrers.map(|key| key_of(key)).collect())
+}
+
+/// The e-mail addresses that a record holds, by which others may name the person.
+fn addresses(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) if text.contains('@') && !text.contains(char::is_whitespace) => {
+            found.insert(text.clone());
+        }
+        Value::Array(items) => items.iter().for_each(|item| addresses(item, found)),
+        Value::Object(members) => members.values().for_each(|member| addresses(member, found)),
+        _ => {}
+    }
 }
 
 /// Takes keys out of the notes of what reads found unchanged.

@@ -380,6 +380,8 @@ pub(crate) async fn put_manual_link(
     links::write_links(c, org, std::slice::from_ref(&decided)).await?;
     let mut settled = Settled::default();
     if old != decided.company_id {
+        let connectors = links::connectors(c, org).await?;
+        changed.extend(connectors.get(&connection.0).and_then(|connector| links::party_key(connector, &key)));
         settled.companies.extend(old.clone());
         settled.companies.extend(decided.company_id.clone());
         let left: BTreeSet<String> = old.into_iter().collect();

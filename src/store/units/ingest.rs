@@ -12,6 +12,7 @@ use sqlx::FromRow;
 
 use super::changes::{self, Change};
 use super::dirty::{self, Marks};
+use super::erase::Bar;
 use super::members::mark_settled;
 use super::{Conn, adopt, bulk, erase, jobs, links, passes, runs};
 use crate::domain::runs::Counts;
@@ -44,6 +45,7 @@ statements! {
             FROM ", json_rows!("$4"), fence!(), ") done
         WHERE deliveries.id = done.id AND deliveries.org_id = $1 AND deliveries.connection_id = $2
             AND deliveries.state = 'pending'");
+    DELETE_ERASED = concat!("DELETE FROM deliveries WHERE org_id = $1 AND id", in_list!("$2"));
 }
 
 /// No read is slower than this: older notes outside a full pass prove nothing that matters.
@@ -139,21 +141,24 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     find_parties(c, org, connection, &mut incoming).await?;
     let erased = erased_in(c, org, commit, &incoming).await?;
     if !erased.is_empty() {
-        let (passed, kept): (Vec<_>, Vec<_>) =
-            incoming.into_iter().partition(|item| item.keys().any(|key| erased.contains(key)));
+        let (passed, kept): (Vec<_>, Vec<_>) = incoming.into_iter().partition(|item| erased.bars(item));
         incoming = kept;
         if !passed.is_empty() {
             tracing::info!(%org, connection, records = passed.len(), "passed over records of what was deleted");
             // What refers to one of them later is passed over as well.
-            let keys = passed.into_iter().map(|item| item.key).collect();
-            erase::remember(c, org, connection, &keys, commit.at).await?;
+            let keys = passed
+                .into_iter()
+                .filter(|item| !erased.alone.contains(&item.key))
+                .map(|item| item.key)
+                .collect();
+            erase::remember(c, org, connection, &keys, Bar::WithReferrers, commit.at).await?;
         }
     }
     let tombstones: BTreeSet<String> = commit
         .tombstones
         .iter()
         .map(|key| clean(&key_text(key)))
-        .filter(|key| !by_key.contains_key(key))
+        .filter(|key| !by_key.contains_key(key) && !erased.contains(key))
         .collect();
     let existing =
         load_existing(c, org, connection, incoming.iter().map(|item| &item.key).chain(&tombstones)).await?;
@@ -257,7 +262,7 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     for checkpoint in commit.checkpoint.iter().chain(&commit.others) {
         passes::put_checkpoint(c, org, &commit.connection_id, checkpoint).await?;
     }
-    finish_deliveries(c, org, &commit.connection_id, &commit.deliveries, commit.at).await?;
+    finish_deliveries(c, org, commit, &erased).await?;
     if let Some(run) = &commit.run_id {
         let stream = commit
             .checkpoint
@@ -280,21 +285,52 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     Ok(Ingested { counts, dirty, changed })
 }
 
-/// Which keys of a commit were erased with their company or user.
+/// What of a commit was erased.
+#[derive(Default)]
+struct Erased {
+    /// With a company or user, and whatever refers to it.
+    whole: BTreeSet<String>,
+    /// As records alone.
+    alone: BTreeSet<String>,
+}
+
+impl Erased {
+    fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.alone.is_empty()
+    }
+
+    fn contains(&self, key: &str) -> bool {
+        self.whole.contains(key) || self.alone.contains(key)
+    }
+
+    fn bars(&self, item: &Incoming<'_>) -> bool {
+        self.alone.contains(&item.key) || item.keys().any(|key| self.whole.contains(key))
+    }
+}
+
+/// Which keys of a commit were erased.
 async fn erased_in(
     c: &mut Conn,
     org: &OrgId,
     commit: &IngestCommit,
     incoming: &[Incoming<'_>],
-) -> Result<BTreeSet<String>> {
-    if !erase::has_erased(c, org, commit.connection_id.as_str()).await? {
-        return Ok(BTreeSet::new());
+) -> Result<Erased> {
+    let connection = commit.connection_id.as_str();
+    if !erase::has_erased(c, org, connection).await? {
+        return Ok(Erased::default());
     }
     let parties = commit.parties.iter().map(|party| clean(&key_text(&party.party)));
     let rejected = commit.rejected.iter().map(|item| format!("{}/{}", item.stream, rejected_id(item)));
-    let named: Vec<String> = parties.chain(rejected).collect();
-    let keys = incoming.iter().flat_map(Incoming::keys).chain(named.iter().map(String::as_str)).collect();
-    erase::erased_of(c, org, commit.connection_id.as_str(), &keys).await
+    let touched = commit.deliveries.iter().flat_map(|done| &done.touched).chain(&commit.tombstones);
+    let touched = touched.map(|key| clean(&key_text(key)));
+    let named: Vec<String> = parties.chain(rejected).chain(touched).collect();
+    let named = named.iter().map(String::as_str);
+    let whole = incoming.iter().flat_map(Incoming::keys).chain(named.clone()).collect();
+    let alone = incoming.iter().map(|item| item.key.as_str()).chain(named).collect();
+    Ok(Erased {
+        whole: erase::erased_of(c, org, connection, &whole, Bar::WithReferrers).await?,
+        alone: erase::erased_of(c, org, connection, &alone, Bar::Alone).await?,
+    })
 }
 
 /// Records that name no party belong to the party of what they refer to.
@@ -563,7 +599,7 @@ async fn note_seen(
     Ok(())
 }
 
-async fn reject(c: &mut Conn, org: &OrgId, commit: &IngestCommit, erased: &BTreeSet<String>) -> Result<i64> {
+async fn reject(c: &mut Conn, org: &OrgId, commit: &IngestCommit, erased: &Erased) -> Result<i64> {
     let mut rows: BTreeMap<String, (&Rejected, String)> = BTreeMap::new();
     for item in &commit.rejected {
         let id = rejected_id(item);
@@ -614,18 +650,23 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-async fn finish_deliveries(
-    c: &mut Conn,
-    org: &OrgId,
-    connection: &ConnectionId,
-    deliveries: &[DeliveryDone],
-    at: Timestamp,
-) -> Result<()> {
-    if deliveries.is_empty() {
+async fn finish_deliveries(c: &mut Conn, org: &OrgId, commit: &IngestCommit, erased: &Erased) -> Result<()> {
+    // What names somebody who was erased is not kept, whenever it came.
+    let names_erased =
+        |done: &&DeliveryDone| done.touched.iter().any(|key| erased.contains(&clean(&key_text(key))));
+    let (gone, kept): (Vec<_>, Vec<_>) = commit.deliveries.iter().partition(names_erased);
+    if !gone.is_empty() {
+        sqlx::query(DELETE_ERASED)
+            .bind(&org.0)
+            .bind(json_list(gone.iter().map(|done| done.id.as_str())))
+            .execute(&mut *c)
+            .await?;
+    }
+    if kept.is_empty() {
         return Ok(());
     }
-    let mut rows = Vec::with_capacity(deliveries.len());
-    for done in deliveries {
+    let mut rows = Vec::with_capacity(kept.len());
+    for done in kept {
         rows.push(serde_json::json!({
             "id": done.id.as_str(),
             "state": done.state,
@@ -636,8 +677,8 @@ async fn finish_deliveries(
     }
     sqlx::query(FINISH_DELIVERIES)
         .bind(&org.0)
-        .bind(&connection.0)
-        .bind(us(at))
+        .bind(&commit.connection_id.0)
+        .bind(us(commit.at))
         .bind(to_json(&rows)?)
         .execute(&mut *c)
         .await?;

@@ -79,8 +79,9 @@ impl Shared {
         })
     }
 
-    fn facts_row(&self) -> FactsRow {
+    fn facts_row(&self, own: bool) -> FactsRow {
         FactsRow {
+            own,
             connection_id: self.connection.as_str().into(),
             key: key_of(&self.key),
             party: self.party.as_deref().map(key_of),
@@ -219,11 +220,14 @@ async fn load_facts(c: &mut Conn, org: &OrgId, list: &str) -> Result<HashMap<Str
         of_company.entry(company).or_default().insert(place.clone());
         known.insert(place, Arc::new(record));
     }
+    let mut parties_of: HashMap<String, BTreeSet<Place>> = of_company.clone().into_iter().collect();
     // A party's own record belongs to it, whatever party it names itself.
     let parties: Vec<(String, String, String)> =
         sqlx::query_as(LINKED_PARTIES).bind(&org.0).bind(list).fetch_all(&mut *c).await?;
     for (company, connection, party) in parties {
-        frontier.entry(company).or_default().insert((connection, party));
+        let place = (connection, party);
+        parties_of.entry(company.clone()).or_default().insert(place.clone());
+        frontier.entry(company).or_default().insert(place);
     }
     for _ in 0..changes::DEPTH {
         let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -271,11 +275,12 @@ async fn load_facts(c: &mut Conn, org: &OrgId, list: &str) -> Result<HashMap<Str
     Ok(of_company
         .into_iter()
         .map(|(company, places)| {
+            let own = parties_of.remove(&company).unwrap_or_default();
             let rows = places
                 .iter()
-                .filter_map(|place| known.get(place))
-                .filter(|record| record.facts != "[]")
-                .map(|record| record.facts_row())
+                .filter_map(|place| Some((place, known.get(place)?)))
+                .filter(|(_, record)| record.facts != "[]")
+                .map(|(place, record)| record.facts_row(own.contains(place)))
                 .collect();
             (company, rows)
         })

@@ -14,6 +14,7 @@ use sqlx::FromRow;
 use super::keys::{self, Key};
 use super::{Conn, bulk, new_id_at, rows};
 use crate::domain::companies::{Company, CompanyFields};
+use crate::domain::keys::{party_kind, party_of_kind};
 use crate::domain::{CompanyId, OrgId};
 use crate::store::convert::{clean, from_json, json_list, key_text, time, to_json, us};
 use crate::store::identity::{LinkState, NewCompany, PartyObserved};
@@ -25,6 +26,12 @@ statements! {
     LOAD_MATCHES = concat!("SELECT k.value, k.company_id, c.placeholder FROM company_keys k
         JOIN companies c ON c.id = k.company_id
         WHERE k.org_id = $1 AND k.kind = $2 AND k.value", in_list!("$3"), " ORDER BY k.company_id");
+    // What a party of another connection is linked to.
+    LOAD_PARTY_MATCHES = concat!("SELECT l.party_key AS value, l.company_id, c.placeholder FROM connections n
+        JOIN company_links l ON l.connection_id = n.id AND l.party_key", in_list!("$3"), "
+        JOIN companies c ON c.id = l.company_id
+        WHERE n.org_id = $1 AND n.connector = $2 AND l.org_id = $1 ORDER BY l.company_id");
+    CONNECTORS = "SELECT id, connector FROM connections WHERE org_id = $1";
     LOAD_DEPENDENTS = concat!("SELECT DISTINCT connection_id, party_key FROM link_candidates
         WHERE org_id = $1 AND kind = $2 AND value", in_list!("$3"));
     DELETE_CANDIDATES = concat!("DELETE FROM link_candidates
@@ -124,39 +131,62 @@ enum Decision {
 
 type Matches = HashMap<Key, Vec<Match>>;
 
-/// The first candidate that names exactly one company decides; the first that names several makes the link
-/// ambiguous. Where real companies are named, placeholders do not count.
+/// Rules that infer whose a party is from addresses, which nobody wrote down for that.
+const INFERRED: [&str; 2] = ["domain", "email"];
+
+/// The first way that names exactly one company decides; the first that names several makes the link ambiguous. A
+/// way is a candidate that somebody wrote down on purpose, or all domains, or all addresses, of a party that has
+/// several. Where a way names real companies, placeholders do not count; where addresses do, neither do the
+/// placeholders that its domains name.
 fn decide(evidence: &Evidence, matches: &Matches) -> Decision {
-    for candidate in &evidence.candidates {
-        let Some(all) = matches.get(&(candidate.kind.clone(), candidate.value.clone())) else { continue };
-        let real: Vec<&Match> = all.iter().filter(|m| !m.placeholder).collect();
-        let meant = if real.is_empty() { all.iter().collect() } else { real };
-        match meant.as_slice() {
-            [] => {}
-            [one] => {
-                return Decision::Linked { company: one.company.clone(), rule: candidate.rule.clone() };
-            }
-            several => {
-                let names: Vec<&str> = several.iter().take(5).map(|m| m.company.as_str()).collect();
-                let more = if several.len() > 5 {
-                    format!(" and {} more", several.len() - 5)
-                } else {
-                    String::new()
-                };
-                return Decision::Ambiguous {
-                    reason: format!(
-                        "{} {:?} matches {} companies by {}: {}{more}",
-                        candidate.kind,
-                        candidate.value,
-                        several.len(),
-                        candidate.rule,
-                        names.join(", "),
-                    ),
-                };
-            }
+    let mut ways: Vec<&[Candidate]> = Vec::new();
+    let is_one_way = |a: &Candidate, b: &Candidate| a.rule == b.rule && INFERRED.contains(&&*a.rule);
+    ways.extend(evidence.candidates.chunk_by(is_one_way));
+    let is_inferred = |way: &[Candidate]| way.first().is_some_and(|x| INFERRED.contains(&&*x.rule));
+    let inferred = ways.iter().position(|way| is_inferred(way)).unwrap_or(ways.len());
+    let (written, inferred) = ways.split_at(inferred);
+    let meant = |way: &[Candidate], placeholders: bool| {
+        let mut all: Vec<&Match> =
+            way.iter().filter_map(|x| matches.get(&(x.kind.clone(), x.value.clone()))).flatten().collect();
+        if !placeholders || all.iter().any(|m| !m.placeholder) {
+            all.retain(|m| !m.placeholder);
         }
+        let companies: BTreeSet<&str> = all.into_iter().map(|m| m.company.as_str()).collect();
+        decided(way, &companies)
+    };
+    written
+        .iter()
+        .map(|way| (way, true))
+        .chain(inferred.iter().map(|way| (way, false)))
+        .chain(inferred.iter().map(|way| (way, true)))
+        .find_map(|(way, placeholders)| meant(way, placeholders))
+        .unwrap_or(Decision::Open)
+}
+
+/// What a way that names these companies decides.
+fn decided(way: &[Candidate], companies: &BTreeSet<&str>) -> Option<Decision> {
+    let first = way.first()?;
+    let mut names = companies.iter();
+    match (companies.len(), names.next()) {
+        (1, Some(company)) => {
+            Some(Decision::Linked { company: (*company).to_owned(), rule: first.rule.clone() })
+        }
+        (several @ 2.., _) => {
+            let values: Vec<String> = way.iter().take(5).map(|x| format!("{:?}", x.value)).collect();
+            let names: Vec<&str> = companies.iter().take(5).copied().collect();
+            let more = if several > 5 { format!(" and {} more", several - 5) } else { String::new() };
+            Some(Decision::Ambiguous {
+                reason: format!(
+                    "{} {} matches {several} companies by {}: {}{more}",
+                    first.kind,
+                    values.join(", "),
+                    first.rule,
+                    names.join(", "),
+                ),
+            })
+        }
+        _ => None,
     }
-    Decision::Open
 }
 
 /// Why nothing matched, for people.
@@ -247,22 +277,20 @@ pub(crate) async fn reevaluate(
         return Ok(Settled::default());
     }
     super::serialise_links(c, org.as_str()).await?;
-    let items = dependents(c, org, changed, &HashSet::new()).await?;
+    let items = dependents(c, org, changed, |_| true).await?;
     settle(c, org, items, at).await
 }
 
-/// Links whose evidence names any of the keys, but those already settled in this unit.
+/// A party: its connection and its key.
+type Party = (String, String);
+
+/// Links whose evidence names any of the keys, of those parties that are wanted.
 async fn dependents(
     c: &mut Conn,
     org: &OrgId,
     changed: &BTreeSet<Key>,
-    settled: &HashSet<(String, String)>,
+    is_wanted: impl Fn(&Party) -> bool,
 ) -> Result<Vec<Item>> {
-    #[derive(FromRow)]
-    struct Party {
-        connection_id: String,
-        party_key: String,
-    }
     let mut parties: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (kind, values) in by_kind(changed.iter()) {
         let found: Vec<Party> = sqlx::query_as(LOAD_DEPENDENTS)
@@ -271,10 +299,8 @@ async fn dependents(
             .bind(json_list(values))
             .fetch_all(&mut *c)
             .await?;
-        for party in found {
-            if !settled.contains(&(party.connection_id.clone(), party.party_key.clone())) {
-                parties.entry(party.connection_id).or_default().insert(party.party_key);
-            }
+        for (connection, party) in found.into_iter().filter(&is_wanted) {
+            parties.entry(connection).or_default().insert(party);
         }
     }
     let mut items = Vec::new();
@@ -320,18 +346,35 @@ pub(crate) async fn load_links<'k>(
 }
 
 /// Decides, writes, removes placeholders that nothing hangs on any more, and goes on with the links that
-/// depend on the keys that came or went thereby.
+/// depend on the keys that came or went thereby. A round knows what it changed itself; a party that an earlier one
+/// decided is decided again, but not for ever: parties may name each other.
 async fn settle(c: &mut Conn, org: &OrgId, first: Vec<Item>, at: Timestamp) -> Result<Settled> {
     let mut settled = Settled::default();
-    let mut done = HashSet::new();
+    let mut times: HashMap<Party, usize> = HashMap::new();
     let mut items = first;
     while !items.is_empty() {
+        // Those that other parties name come before those that name them: a company, its deal, a document of it.
+        items.sort_by_key(|item| {
+            let named = item.evidence.candidates.iter().find(|x| party_of_kind(&x.kind).is_some());
+            named.map(|x| x.rule != ASSOCIATION)
+        });
         let changed = settle_round(c, org, &items, &mut settled, at).await?;
-        done.extend(items.into_iter().map(|item| (item.connection, item.party)));
-        items = if changed.is_empty() { Vec::new() } else { dependents(c, org, &changed, &done).await? };
+        let round: HashSet<Party> = items.into_iter().map(|item| (item.connection, item.party)).collect();
+        for party in &round {
+            *times.entry(party.clone()).or_default() += 1;
+        }
+        let is_wanted = |party: &Party| {
+            !round.contains(party) && times.get(party).is_none_or(|times| *times < MOST_TIMES)
+        };
+        items = if changed.is_empty() { Vec::new() } else { dependents(c, org, &changed, is_wanted).await? };
     }
     Ok(settled)
 }
+
+/// How often one unit decides a party's link.
+const MOST_TIMES: usize = 8;
+/// The rule by which a party has the company of another of its own connection.
+const ASSOCIATION: &str = "association";
 
 async fn settle_round(
     c: &mut Conn,
@@ -344,6 +387,10 @@ async fn settle_round(
     let mut created: Vec<Company> = Vec::new();
     let mut links: Vec<LinkRow> = Vec::new();
     let mut left: BTreeSet<String> = BTreeSet::new();
+    let connectors = connectors(c, org).await?;
+    let mut moved: BTreeSet<Key> = BTreeSet::new();
+    let mut placeholders: HashSet<String> =
+        matches.values().flatten().filter(|m| m.placeholder).map(|m| m.company.clone()).collect();
     for item in items {
         let evidence = to_json(&item.evidence)?;
         let existing = item.existing.as_ref();
@@ -380,6 +427,7 @@ async fn settle_round(
                             .push(Match { company: company.id.0.clone(), placeholder: true });
                     }
                     let id = company.id.0.clone();
+                    placeholders.insert(id.clone());
                     created.push(company);
                     (LinkState::Linked, Some(id), Some(CREATED.to_owned()), None)
                 }
@@ -389,7 +437,22 @@ async fn settle_round(
         if own != company {
             settled.companies.extend(own.clone());
             settled.companies.extend(company.clone());
-            left.extend(own);
+            left.extend(own.clone());
+            if let Some(key) = connectors.get(&item.connection).and_then(|name| party_key(name, &item.party))
+            {
+                // The parties of this round that name it.
+                if let Some(named) = matches.get_mut(&key) {
+                    named.retain(|other| Some(&other.company) != own.as_ref());
+                }
+                if let Some(company) = &company {
+                    let placeholder = placeholders.contains(company);
+                    matches
+                        .entry(key.clone())
+                        .or_default()
+                        .push(Match { company: company.clone(), placeholder });
+                }
+                moved.insert(key);
+            }
         }
         let row = LinkRow {
             connection_id: item.connection.clone(),
@@ -418,7 +481,20 @@ async fn settle_round(
     write_links(c, org, &links).await?;
     write_candidates(c, org, items).await?;
     changed.extend(remove_bare_placeholders(c, org, &left, settled).await?);
+    changed.extend(moved);
     Ok(changed)
+}
+
+/// The connector of each connection, by its id.
+pub(crate) async fn connectors(c: &mut Conn, org: &OrgId) -> Result<HashMap<String, String>> {
+    let all: Vec<(String, String)> = sqlx::query_as(CONNECTORS).bind(&org.0).fetch_all(c).await?;
+    Ok(all.into_iter().collect())
+}
+
+/// The key that a party of a connector is, for those that name it.
+pub(crate) fn party_key(connector: &str, party: &str) -> Option<Key> {
+    let (stream, id) = party.split_once('/')?;
+    keys::key(&party_kind(connector, stream), id)
 }
 
 fn same_decision(a: &LinkRow, b: &LinkRow) -> bool {
@@ -448,12 +524,30 @@ async fn load_matches(c: &mut Conn, org: &OrgId, items: &[Item]) -> Result<Match
         .collect();
     let mut matches = Matches::new();
     for (kind, values) in by_kind(wanted.iter()) {
-        let rows: Vec<Row> = sqlx::query_as(LOAD_MATCHES)
-            .bind(&org.0)
-            .bind(kind)
-            .bind(json_list(values))
-            .fetch_all(&mut *c)
-            .await?;
+        let rows: Vec<Row> = match party_of_kind(kind) {
+            Some((connector, stream)) => {
+                let parties = values.iter().map(|id| format!("{stream}/{id}"));
+                let rows: Vec<Row> = sqlx::query_as(LOAD_PARTY_MATCHES)
+                    .bind(&org.0)
+                    .bind(connector)
+                    .bind(json_list(parties))
+                    .fetch_all(&mut *c)
+                    .await?;
+                let id_of = |row: Row| {
+                    let value = row.value.split_once('/')?.1.to_owned();
+                    Some(Row { value, ..row })
+                };
+                rows.into_iter().filter_map(id_of).collect()
+            }
+            None => {
+                sqlx::query_as(LOAD_MATCHES)
+                    .bind(&org.0)
+                    .bind(kind)
+                    .bind(json_list(values))
+                    .fetch_all(&mut *c)
+                    .await?
+            }
+        };
         for row in rows {
             matches
                 .entry((kind.to_owned(), row.value))
@@ -680,6 +774,28 @@ mod tests {
             Decision::Linked { company: "cmp_1".into(), rule: "metadata".into() }
         );
         assert_eq!(decide(&wanted, &Matches::new()), Decision::Open);
+    }
+
+    #[test]
+    fn what_addresses_suggest_comes_last_and_real_companies_before_placeholders() {
+        let wanted = evidence(&[
+            ("linked", "party:crm/deals", "1"),
+            ("domain", "domain", "x.com"),
+            ("email", "email", "a@x.com"),
+        ]);
+        let linked =
+            |company: &str, rule: &str| Decision::Linked { company: company.into(), rule: rule.into() };
+        let by_crm = ("domain", "x.com", "cmp_crm", true);
+        let by_user = ("email", "a@x.com", "cmp_product", false);
+        assert_eq!(decide(&wanted, &matches(&[by_crm])), linked("cmp_crm", "domain"));
+        assert_eq!(decide(&wanted, &matches(&[by_crm, by_user])), linked("cmp_product", "email"));
+        let named = ("party:crm/deals", "1", "cmp_crm", true);
+        assert_eq!(decide(&wanted, &matches(&[named, by_user])), linked("cmp_crm", "linked"));
+        // All domains are one way: two companies are one too many, the same one twice is one.
+        let two = evidence(&[("domain", "domain", "x.com"), ("domain", "domain", "y.com")]);
+        let other = |company| ("domain", "y.com", company, true);
+        assert!(matches!(decide(&two, &matches(&[by_crm, other("cmp_2")])), Decision::Ambiguous { .. }));
+        assert_eq!(decide(&two, &matches(&[by_crm, other("cmp_crm")])), linked("cmp_crm", "domain"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(crate) mod custom_fields;
 pub(crate) mod derivations;
 pub(crate) mod dirty;
 pub(crate) mod erase;
+pub(crate) mod grants;
 pub(crate) mod idempotency;
 pub(crate) mod identity;
 pub(crate) mod imports;
@@ -34,6 +35,7 @@ pub(crate) mod rates;
 pub(crate) mod rows;
 pub(crate) mod runs;
 pub(crate) mod schedules;
+pub(crate) mod sealing;
 pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod tickets;
@@ -62,6 +64,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
     [
         dirty::ALL,
         erase::ALL,
+        grants::ALL,
         identity::ALL,
         imports::ALL,
         adopt::ALL,
@@ -88,6 +91,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         rows::ALL,
         runs::ALL,
         schedules::ALL,
+        sealing::ALL,
         sessions::ALL,
         settings::ALL,
         tickets::ALL,

@@ -36,11 +36,12 @@ statements! {
     FIND_CONNECTION_ANY = "SELECT * FROM connections WHERE id = $1";
     LIST_CONNECTIONS = "SELECT * FROM connections WHERE org_id = $1 ORDER BY id";
     LIST_ALL_CONNECTIONS = "SELECT * FROM connections ORDER BY org_id, id";
+    DELETE_GRANT = "DELETE FROM connection_grants WHERE org_id = $1 AND connection_id = $2";
     DELETE_SECRETS = "DELETE FROM connection_secrets WHERE org_id = $1 AND connection_id = $2";
-    PUT_SECRET = "INSERT INTO connection_secrets (org_id, connection_id, name, slot, sealed, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6)
+    PUT_SECRET = "INSERT INTO connection_secrets (org_id, connection_id, name, slot, sealed, expires_at, key_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (connection_id, name, slot) DO UPDATE SET sealed = excluded.sealed,
-            expires_at = excluded.expires_at";
+            expires_at = excluded.expires_at, key_id = excluded.key_id";
     LOAD_SECRETS = "SELECT name, slot, sealed, expires_at FROM connection_secrets
         WHERE org_id = $1 AND connection_id = $2 ORDER BY name, slot";
     DELETE_RECORDS = "DELETE FROM mirror_records WHERE org_id = $1 AND connection_id = $2";
@@ -156,7 +157,14 @@ pub(crate) async fn update_connection(c: &mut Conn, x: &Connection) -> Result<()
     Ok(())
 }
 
+/// Makes or replaces a connection with pasted secrets: an OAuth grant that it had is no more.
 pub(crate) async fn put_connection(c: &mut Conn, x: &Connection, secrets: &[SealedSecret]) -> Result<()> {
+    put_with_secrets(c, x, secrets).await?;
+    sqlx::query(DELETE_GRANT).bind(&x.org_id.0).bind(&x.id.0).execute(c).await?;
+    Ok(())
+}
+
+pub(crate) async fn put_with_secrets(c: &mut Conn, x: &Connection, secrets: &[SealedSecret]) -> Result<()> {
     update_connection(c, x).await?;
     sqlx::query(DELETE_SECRETS).bind(&x.org_id.0).bind(&x.id.0).execute(&mut *c).await?;
     for secret in secrets {
@@ -221,7 +229,7 @@ pub(crate) async fn delete_connection(
         sqlx::query_scalar::<Db, _>(LINKED_COMPANIES).bind(&org.0).bind(&id.0).fetch_all(&mut *c).await?;
     let linked: BTreeSet<String> = linked.into_iter().collect();
     let mut records = 0;
-    // Secrets, passes, checkpoints, runs and schedules go with the connection's row.
+    // Secrets, the grant, passes, checkpoints, runs and schedules go with the connection's row.
     for sql in [
         DELETE_RECORDS,
         DELETE_REFS,
@@ -284,6 +292,7 @@ pub(crate) async fn put_secret(
         .bind(secret.slot)
         .bind(&secret.sealed)
         .bind(secret.expires_at.map(us))
+        .bind(SealedSecret::key_of(&secret.sealed))
         .execute(c)
         .await?;
     Ok(())

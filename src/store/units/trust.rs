@@ -22,8 +22,8 @@ statements! {
     DELETE_ORG = "DELETE FROM orgs WHERE id = $1";
     LOAD_ORG_SECRETS = "SELECT name, slot, sealed, created_at, expires_at FROM org_secrets
         WHERE org_id = $1 ORDER BY name, slot";
-    ADD_ORG_SECRET = "INSERT INTO org_secrets (org_id, name, slot, sealed, created_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6)";
+    ADD_ORG_SECRET = "INSERT INTO org_secrets (org_id, name, slot, sealed, created_at, expires_at, key_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
     END_ORG_SECRETS = "UPDATE org_secrets SET expires_at = $3
         WHERE org_id = $1 AND name = $2 AND (expires_at IS NULL OR expires_at > $3)";
     DELETE_ENDED_SECRETS = "DELETE FROM org_secrets WHERE org_id = $1 AND name = $2 AND expires_at <= $3";
@@ -43,7 +43,7 @@ statements! {
 
 /// Every table with an `org_id`, in the order in which an organisation's rows go: first what lets something begin,
 /// and what refers to another table before that. A test holds it against the schema.
-pub(crate) const ORG_TABLES: [&str; 40] = [
+pub(crate) const ORG_TABLES: [&str; 42] = [
     "api_keys",
     "org_secrets",
     "schedules",
@@ -55,6 +55,8 @@ pub(crate) const ORG_TABLES: [&str; 40] = [
     "sync_runs",
     "checkpoints",
     "stream_passes",
+    "oauth_flows",
+    "connection_grants",
     "connection_secrets",
     "connections",
     "deliveries",
@@ -203,6 +205,7 @@ pub(crate) async fn add_org_secret(
         .bind(&new.secret.sealed)
         .bind(now)
         .bind(new.secret.expires_at.map(us))
+        .bind(SealedSecret::key_of(&new.secret.sealed))
         .execute(c)
         .await
         .map_err(StoreError::from);

@@ -68,15 +68,22 @@ impl Mirror {
             extract.party.as_ref().and_then(|party| self.companies.get(party)).is_some_and(|c| c == company)
         });
         let mut keys = BTreeSet::new();
+        let mut owned = BTreeSet::new();
         for (key, extract) in own {
             keys.insert(key);
+            owned.insert(key);
             keys.extend(extract.refs.iter());
         }
         let records: Vec<FactRecord> = keys
             .into_iter()
             .filter_map(|key| {
                 let facts = serde_json::to_string(&self.records.get(key)?.facts).unwrap();
-                Some(FactRecord { connection: CONNECTION.to_owned(), key: key.clone(), facts })
+                Some(FactRecord {
+                    connection: CONNECTION.to_owned(),
+                    key: key.clone(),
+                    own: owned.contains(key),
+                    facts,
+                })
             })
             .collect();
         let sources = [Source {

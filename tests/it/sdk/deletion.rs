@@ -14,24 +14,6 @@ on_both!(
     only_a_server_deletes_and_only_what_is_its_organisations,
 );
 
-/// Places that hold one of the texts, as text or in the digits of bytes.
-async fn holding(app: &App, canaries: &[&str]) -> Vec<String> {
-    let mut found = Vec::new();
-    for table in app.tables().await {
-        for row in app.dump(&table).await {
-            let folded = row.to_lowercase();
-            for canary in canaries {
-                let canary = canary.to_lowercase();
-                let digits: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
-                if folded.contains(&canary) || folded.contains(&digits) {
-                    found.push(format!("{canary} in {table}: {row}"));
-                }
-            }
-        }
-    }
-    found
-}
-
 async fn nothing_of_a_company_is_left_and_the_next_page_brings_nothing_back(app: &App) {
     let server = Client::server(app).await;
     let company = json!({"company_id": "canary-company", "traits": {"name": "Canary Industries", "domain": "canary.example",
@@ -52,7 +34,7 @@ async fn nothing_of_a_company_is_left_and_the_next_page_brings_nothing_back(app:
     app.deliver_all(&app.sandbox.take_events()).await;
     app.drain().await;
     let canaries = ["canary", customer.as_str(), subscription.as_str()];
-    let held = holding(app, &canaries).await;
+    let held = app.holding(&canaries).await;
     for table in
         ["companies", "company_links", "mirror_records", "deliveries", "company_derivations", "field_changes"]
     {
@@ -67,7 +49,7 @@ async fn nothing_of_a_company_is_left_and_the_next_page_brings_nothing_back(app:
     assert_eq!((status, &answer["deleted"]), (200, &json!(true)), "{answer}");
     assert_eq!(answer["erased"]["parties"], 1, "{answer}");
     assert!(answer["erased"]["records"].as_i64().unwrap() >= 2, "{answer}");
-    assert_eq!(holding(app, &canaries).await, [""; 0]);
+    assert_eq!(app.holding(&canaries).await, [""; 0]);
     assert_eq!(server.delete("companies/canary-company").await.0, 404);
 
     // Neither a full read nor an event brings it back; the neighbour is as it was.
@@ -76,7 +58,7 @@ async fn nothing_of_a_company_is_left_and_the_next_page_brings_nothing_back(app:
     app.call("POST", &format!("/v1/customers/{customer}"), json!({"name": "Canary Returned"}));
     app.deliver_all(&app.sandbox.take_events()).await;
     app.drain().await;
-    let held: Vec<String> = holding(app, &canaries).await;
+    let held: Vec<String> = app.holding(&canaries).await;
     let beside_the_inbox: Vec<&String> =
         held.iter().filter(|place| !place.contains(" in deliveries:")).collect();
     assert_eq!(beside_the_inbox, [""; 0]);
@@ -99,7 +81,7 @@ async fn nothing_of_a_user_is_left(app: &App) {
     app.drain().await;
     app.deliver_all(&app.sandbox.take_events()).await;
     app.drain().await;
-    let held = holding(app, &["canary"]).await;
+    let held = app.holding(&["canary"]).await;
     for table in ["end_users", "company_keys", "company_links", "mirror_records", "deliveries"] {
         assert!(
             held.iter().any(|place| place.contains(&format!(" in {table}:"))),
@@ -108,10 +90,10 @@ async fn nothing_of_a_user_is_left(app: &App) {
     }
     let (status, answer) = server.delete("users/canary-user").await;
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(holding(app, &["canary"]).await, [""; 0]);
+    assert_eq!(app.holding(&["canary"]).await, [""; 0]);
     app.pass(120);
     app.sync(true).await;
-    assert_eq!(holding(app, &["canary"]).await, [""; 0]);
+    assert_eq!(app.holding(&["canary"]).await, [""; 0]);
     assert_eq!(app.company("Acme").await.fields.team_size.unwrap_or(0), 0);
 }
 

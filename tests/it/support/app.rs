@@ -454,6 +454,24 @@ impl App {
         }
     }
 
+    /// Places that hold one of the texts, as text or in the digits of bytes.
+    pub async fn holding(&self, canaries: &[&str]) -> Vec<String> {
+        let mut found = Vec::new();
+        for table in self.tables().await {
+            for row in self.dump(&table).await {
+                let folded = row.to_lowercase();
+                for canary in canaries {
+                    let canary = canary.to_lowercase();
+                    let digits: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+                    if folded.contains(&canary) || folded.contains(&digits) {
+                        found.push(format!("{canary} in {table}: {row}"));
+                    }
+                }
+            }
+        }
+        found
+    }
+
     /// Runs a statement past the store, as its owner.
     pub async fn run_sql(&self, sql: &'static str) {
         self.alter(sql, sql).await;

@@ -185,18 +185,24 @@ fn compare(
     connection: &ConnectionId,
 ) -> Vec<String> {
     // As the store promises: every record of the company's parties, and what these refer to, one level.
-    let mut keys = BTreeSet::new();
+    let (mut keys, mut owned) = (BTreeSet::new(), BTreeSet::new());
     for (key, extract) in
         extracts.iter().filter(|(_, e)| e.party.as_ref().is_some_and(|p| parties.contains(p)))
     {
         keys.insert(key);
+        owned.insert(key);
         keys.extend(extract.refs.iter());
     }
     let records: Vec<FactRecord> = keys
         .into_iter()
         .filter_map(|key| {
             let facts = serde_json::to_string(&extracts.get(key)?.facts).unwrap();
-            Some(FactRecord { connection: connection.0.clone(), key: key.clone(), facts })
+            Some(FactRecord {
+                connection: connection.0.clone(),
+                key: key.clone(),
+                own: owned.contains(key),
+                facts,
+            })
         })
         .collect();
     let sources = [Source {

@@ -7,6 +7,7 @@ pub mod chance;
 pub mod faults;
 pub mod hubspot;
 pub mod loopback;
+pub mod oauth;
 pub mod pandadoc;
 pub mod stripe;
 mod wire;

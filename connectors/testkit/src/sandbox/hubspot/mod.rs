@@ -35,6 +35,7 @@ pub use limits::Limits;
 pub use store::{KINDS, Kind};
 
 use super::faults::{Faults, Sending, WebhookFaults};
+use super::oauth::{OAuthServer, Paths};
 use events::{Outbox, Portal};
 use limits::Spent;
 use refusal::Refusal;
@@ -83,11 +84,20 @@ impl Default for Options {
     }
 }
 
+/// Where HubSpot has its OAuth endpoints (version 2026-03, and the older way to end a grant).
+const OAUTH: Paths = Paths {
+    authorize: "/oauth/authorize",
+    token: "/oauth/2026-03/token",
+    revoke: Some("/oauth/2026-03/token/revoke"),
+    delete: Some("/oauth/v1/refresh-tokens/"),
+};
+
 /// What the server and the handle share.
 #[derive(Debug)]
 struct Inner {
     options: Options,
     access_token: Mutex<String>,
+    oauth: OAuthServer,
     store: Mutex<Store>,
     outbox: Mutex<Outbox>,
     faults: Faults,
@@ -161,6 +171,7 @@ impl HubSpotSandbox {
         let address = listener.local_addr()?;
         let inner = Arc::new(Inner {
             access_token: Mutex::new(options.access_token.clone()),
+            oauth: OAuthServer::new(OAUTH, &options.client_secret, Arc::clone(&options.clock)),
             options,
             store: Mutex::default(),
             outbox: Mutex::default(),
@@ -185,6 +196,12 @@ impl HubSpotSandbox {
     #[must_use]
     pub fn access_token(&self) -> String {
         lock(&self.inner.access_token).clone()
+    }
+
+    /// The OAuth server, whose access tokens are accepted beside the fixed one.
+    #[must_use]
+    pub fn oauth(&self) -> &OAuthServer {
+        &self.inner.oauth
     }
 
     /// Accepts another token from now on, and the old one no more.

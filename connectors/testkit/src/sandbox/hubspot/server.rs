@@ -106,6 +106,13 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Res
     *lock(&inner.counts).entry(operation(&parts.method, target.as_ref())).or_default() += 1;
     let search = matches!(&target, Some(Target::Objects(_, rest)) if rest.as_slice() == ["search"]);
     let fault = inner.faults.take(&path);
+    // Beside the API's quotas.
+    if let Some(answer) = inner.oauth.answer(&parts.method, &path, text, &body) {
+        return Ok(match fault {
+            Some(fault) => spoil(fault, answer).await,
+            None => answer,
+        });
+    }
     let limits = lock(&inner.limits).to_owned();
     let allowed = limits.map_or(Ok(()), |limits| lock(&inner.spent).take(&limits, search));
     let answer = match allowed {
@@ -208,7 +215,7 @@ fn authenticate(inner: &Inner, headers: &HeaderMap) -> Result<(), Refusal> {
     let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let wanted = lock(&inner.access_token).clone();
     match given.strip_prefix("Bearer ") {
-        Some(token) if token == wanted => Ok(()),
+        Some(token) if token == wanted || inner.oauth.accepts(token) => Ok(()),
         Some(token) => Err(Refusal::new(
             401,
             "EXPIRED_AUTHENTICATION",

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 pub use hooks::{Delivered, SandboxEvent, sign};
 
 use super::faults::{Faults, Sending, WebhookFaults};
+use super::oauth::{OAuthServer, Paths};
 use documents::{Documents, Extraction};
 use hooks::Hooks;
 
@@ -82,11 +83,16 @@ pub struct Exchange {
     pub answer: Option<Value>,
 }
 
+/// Where PandaDoc has its OAuth endpoints; it has none to end a grant.
+const OAUTH: Paths =
+    Paths { authorize: "/oauth2/authorize", token: "/oauth2/access_token", revoke: None, delete: None };
+
 /// What the server and the handle share.
 #[derive(Debug)]
 struct Inner {
     options: Options,
     state: Mutex<State>,
+    oauth: OAuthServer,
     faults: Faults,
     counts: Mutex<BTreeMap<String, u64>>,
     journal: Mutex<Vec<Exchange>>,
@@ -202,6 +208,7 @@ impl PandaDocSandbox {
         let listener = TcpListener::bind(options.listen).await?;
         let address = listener.local_addr()?;
         let inner = Arc::new(Inner {
+            oauth: OAuthServer::new(OAUTH, "sandbox-client-secret", Arc::clone(&options.clock)),
             options,
             state: Mutex::default(),
             faults: Faults::default(),
@@ -233,6 +240,12 @@ impl PandaDocSandbox {
     #[must_use]
     pub fn access_token(&self) -> &str {
         &self.inner.options.access_token
+    }
+
+    /// The OAuth server, whose access tokens are accepted beside the fixed one.
+    #[must_use]
+    pub fn oauth(&self) -> &OAuthServer {
+        &self.inner.oauth
     }
 
     /// The workspace's id.

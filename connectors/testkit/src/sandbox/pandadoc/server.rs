@@ -42,6 +42,13 @@ async fn handle(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Result<R
     let operation = operation(&parts.method, &path);
     *lock(&inner.counts).entry(operation.clone()).or_default() += 1;
     let fault = inner.faults.take(&path);
+    let asked = parts.uri.query().unwrap_or_default();
+    if let Some(answer) = inner.oauth.answer(&parts.method, &path, asked, &body) {
+        return Ok(match fault {
+            Some(fault) => spoil(fault, answer).await,
+            None => answer,
+        });
+    }
     let request: Option<Value> = serde_json::from_slice(&body).ok();
     let outcome = authenticate(&inner, &parts.headers, &path)
         .and_then(|()| limit(&inner, &operation))
@@ -124,7 +131,8 @@ fn authenticate(inner: &Inner, headers: &HeaderMap, path: &str) -> Result<(), Re
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let options = &inner.options;
     let good = given == format!("API-Key {}", options.api_key)
-        || given == format!("Bearer {}", options.access_token);
+        || given == format!("Bearer {}", options.access_token)
+        || given.strip_prefix("Bearer ").is_some_and(|token| inner.oauth.accepts(token));
     if good && !*lock(&inner.revoked) {
         return Ok(());
     }
