@@ -67,7 +67,7 @@ pub async fn run(app: &App, args: &Args) -> Result<(), CommandError> {
             ],
             "This build has no connectors.",
         ),
-        Some(Action::Show { connector }) => app.out.one(find(&specs, connector)?, |spec| describe(spec)),
+        Some(Action::Show { connector }) => app.out.one(find(&specs, connector)?, describe),
         Some(Action::Demo(args)) => demo::run(app, args, &specs),
         Some(Action::New(args)) => new::run(app, args),
         Some(Action::Docs(args)) => docs::run(app, args, &specs),

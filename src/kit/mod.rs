@@ -292,7 +292,7 @@ fn with_line(
             })
         })
     };
-    if lines.iter().any(|l| taken(&l)) {
+    if lines.iter().any(taken) {
         return Err(KitError::Tree { file, what: format!("there is a line for {name} already") });
     }
     let Some(last) = lines.iter().rposition(|l| alike(l)) else {

@@ -46,7 +46,7 @@ pub fn run(app: &App, args: &Args, specs: &[Spec]) -> Result<(), CommandError> {
         let path = root.join(&name);
         let fresh = std::fs::read_to_string(&path).is_ok_and(|old| old == text);
         if args.check {
-            stale.extend((!fresh).then(|| spec.id));
+            stale.extend((!fresh).then_some(spec.id));
             continue;
         }
         if !fresh {

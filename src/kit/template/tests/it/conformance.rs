@@ -1,3 +1,7 @@
 //! The suite that every connector passes.
 
-connector_testkit::conformance!(connector_acme::Acme, crate::support::Sandbox);
+use connector_acme::Acme;
+
+use crate::support::Sandbox;
+
+connector_testkit::conformance!(Acme, Sandbox);
