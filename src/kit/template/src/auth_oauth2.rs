@@ -12,6 +12,7 @@ pub(crate) fn kind() -> AuthKind {
     AuthKind::OAuth2 {
         authorize_url: "https://example.com/oauth/authorize",
         token_url: "https://example.com/oauth/token",
+        revoke_url: None,
         scopes: &["accounts.read", "subscriptions.read"],
     }
 }
