@@ -201,6 +201,8 @@ async fn a_refused_token_is_renewed_once(stand: &Stand) {
 async fn trouble_at_the_provider_is_waited_out(stand: &Stand) {
     let connection = stand.connect("hubspot").await;
     let oauth = stand.hub.oauth();
+    // Faults of the sandbox spoil answers to what was carried out; a provider refuses before it rotates.
+    oauth.set_rotation(false);
     let fault = |fault| stand.hub.faults().add(FaultRule::next(oauth.token_path(), fault));
     let session = Stand::session(&stand.services, &connection).await;
     // Ahead of expiry the old token goes on working.
@@ -212,7 +214,6 @@ async fn trouble_at_the_provider_is_waited_out(stand: &Stand) {
     assert_eq!(oauth.counts().calls - before.calls, 1, "not before the provider's time");
     // After it there is none, until the provider is well again.
     stand.pass(201);
-    oauth.set_rotation(false);
     fault(Fault::Status(503));
     assert!(matches!(session.check().await, Err(ConnectorError::Transient(_))));
     assert!(matches!(session.check().await, Err(ConnectorError::RateLimited { .. })), "at once is too soon");
