@@ -39,7 +39,7 @@ pub use error::{ConfigError, Problem};
 pub use layers::{ENV_PREFIX, FILE_NAME, FileChoice, Flag, Origin, Sources};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
-pub use orgs::{OnOff, OrgEntry, Orgs};
+pub use orgs::{OrgEntry, Orgs};
 pub use prompt::Prompt;
 pub use retention::Retention;
 pub use secret::Secret;
