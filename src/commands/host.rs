@@ -16,11 +16,10 @@ use serde_json::Value;
 use super::{App, CommandError, ExitCode};
 use crate::attributes::Attributes;
 use crate::chat::{Chat, Model, ModelSettings};
-use crate::config::{Config, DatabaseTarget, Loaded, OnOff, OrgEntry, SecretKeySource};
+use crate::config::{Config, DatabaseTarget, Loaded, OrgEntry, SecretKeySource};
 use crate::derive;
 use crate::domain::OrgId;
 use crate::domain::connections::ConnectionStatus;
-use crate::domain::orgs::Switch;
 use crate::domain::origin::OriginError;
 use crate::domain::runs::{RunKind, SyncRun};
 use crate::http::control;
@@ -337,14 +336,10 @@ pub(super) fn derive_settings(config: &Config) -> Result<derive::Settings, Comma
 fn listed_orgs(config: &Config) -> Result<Vec<(OrgId, OrgChange)>, CommandError> {
     let entry = |entry: &OrgEntry| {
         let origins = entry.origins.as_ref().map(|list| list.iter().map(|text| text.parse()).collect());
-        let switch = |switch| match switch {
-            OnOff::On => Switch::On,
-            OnOff::Off => Switch::Off,
-        };
         let change = OrgChange {
             name: entry.name.clone(),
-            identity_verification: entry.identity_verification.map(switch),
-            unverified_chat: entry.unverified_chat.map(switch),
+            identity_verification: entry.identity_verification,
+            unverified_chat: entry.unverified_chat,
             origins: origins.transpose().map_err(|e: OriginError| {
                 CommandError::new(ExitCode::Config, "config_invalid", "the settings cannot be used")
                     .why(format!("orgs.list: {e}"))

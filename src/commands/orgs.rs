@@ -27,6 +27,15 @@ pub enum OnOff {
     Off,
 }
 
+impl From<OnOff> for Switch {
+    fn from(said: OnOff) -> Self {
+        match said {
+            OnOff::On => Self::On,
+            OnOff::Off => Self::Off,
+        }
+    }
+}
+
 /// What to do with organisations. ORG is an id (`org_…`).
 #[derive(Debug, Subcommand)]
 pub enum Action {
@@ -101,14 +110,10 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
         }
         Some(Action::Create { id, name }) => Request::CreateOrg { id: id.map(OrgId), name },
         Some(Action::Set { id, name, identity_verification, unverified_chat, origins, any_origin }) => {
-            let switch = |switch| match switch {
-                OnOff::On => Switch::On,
-                OnOff::Off => Switch::Off,
-            };
             let change = OrgChange {
                 name,
-                identity_verification: identity_verification.map(switch),
-                unverified_chat: unverified_chat.map(switch),
+                identity_verification: identity_verification.map(Switch::from),
+                unverified_chat: unverified_chat.map(Switch::from),
                 origins: (any_origin || !origins.is_empty()).then_some(origins),
             };
             Request::SetOrg { id: OrgId(id), change }

@@ -41,7 +41,7 @@ pub use layers::{ENV_PREFIX, FILE_NAME, FileChoice, Flag, Origin, Sources};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use oauth::{OAuth, OAuthApp};
-pub use orgs::{OnOff, OrgEntry, Orgs};
+pub use orgs::{OrgEntry, Orgs};
 pub use prompt::Prompt;
 pub use retention::Retention;
 pub use secret::Secret;

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Findings;
 use crate::domain::OrgId;
-use crate::domain::orgs::is_org_id;
+use crate::domain::orgs::{Switch, is_org_id};
 use crate::domain::origin::OriginRule;
 
 /// Organisations.
@@ -26,22 +26,12 @@ pub struct OrgEntry {
     /// Its name, for people.
     pub name: Option<String>,
     /// Whether a publishable key may name a user only with a `user_token`.
-    pub identity_verification: Option<OnOff>,
+    pub identity_verification: Option<Switch>,
     /// Whether a chat with a publishable key and no `user_token` is answered from what is stored of the user it names.
-    pub unverified_chat: Option<OnOff>,
+    pub unverified_chat: Option<Switch>,
     /// The web origins that publishable keys are taken from (`https://app.acme.com`, `https://*.acme.com`); an empty
     /// list for all.
     pub origins: Option<Vec<String>>,
-}
-
-/// On or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnOff {
-    /// On.
-    On,
-    /// Off.
-    Off,
 }
 
 impl Default for Orgs {

@@ -36,9 +36,12 @@ async fn every_answer_is_in_the_document() {
         let app = App::sqlite().await;
         let (_, key) = app.key(class).await;
         let (program, base) = (program.clone(), app.base.clone());
+        // It keeps what it found where it runs, and begins with that the next time.
+        let folder = tempfile::tempdir().unwrap();
         let said = tokio::task::spawn_blocking(move || {
             let mut command = Command::new(program);
             command
+                .current_dir(folder.path())
                 .args(["run", &format!("{base}/openapi.json"), "--url", &base])
                 .args(["--header", &format!("Authorization: Bearer {key}")])
                 // No model answers here, which is a 503 by right: `sdk::chat` has one.

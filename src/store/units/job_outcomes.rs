@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde_json::json;
 use sqlx::FromRow;
 
-use super::Conn;
+use super::{Conn, jobs};
 use crate::domain::jobs::{Fence, Finished, JobOutcome};
 use crate::store::Result;
 use crate::store::convert::{clean, json_list, to_json, us};
@@ -42,10 +42,6 @@ statements! {
         WHERE jobs.id = x.job");
     FORGET_OLD_ATTEMPTS = concat!("DELETE FROM job_attempts WHERE job_id", in_list!("$1"), " AND claim <=
         (SELECT j.claim FROM jobs j WHERE j.id = job_attempts.job_id) - $2");
-    LOAD_WAITING = concat!("SELECT org_id, dedupe_key, id, run_at FROM jobs
-        WHERE id", in_select!(concat!("SELECT (SELECT w.id FROM jobs w WHERE w.org_id = x.org
-            AND w.dedupe_key = x.dedupe AND w.state = 'ready' LIMIT 1)
-        FROM (SELECT value ->> 'org' AS org, value ->> 'key' AS dedupe FROM ", json_rows!("$1"), fence!(), ") x")));
     // What an unfinished job hands to the waiting one that takes its place.
     INHERIT = "UPDATE jobs SET run_at = CAST($2 AS BIGINT), due = CAST($2 AS BIGINT) <= CAST($3 AS BIGINT),
             attempts = CASE WHEN attempts < $4 THEN $4 ELSE attempts END,
@@ -161,9 +157,8 @@ async fn load_waiting(c: &mut Conn, endings: &[Ending]) -> Result<HashMap<(Strin
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<(String, String, String, i64)> =
-        sqlx::query_as(LOAD_WAITING).bind(to_json(&keys)?).fetch_all(c).await?;
-    Ok(rows.into_iter().map(|(org, key, id, run_at)| ((org, key), (id, run_at))).collect())
+    let rows = jobs::find_waiting(c, &keys).await?;
+    Ok(rows.into_iter().map(|row| ((row.org_id, row.dedupe_key), (row.id, row.run_at))).collect())
 }
 
 /// Loads and locks the rows of these claims; answers them by job, and the claims that are not held.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::FromRow;
 
 use super::{Conn, Db, new_id_at};
@@ -174,6 +174,21 @@ pub(crate) async fn push_in(c: &mut Conn, jobs: &[NewJob], now: Timestamp) -> Re
         .collect())
 }
 
+/// A job that waits.
+#[derive(FromRow)]
+pub(super) struct Waiting {
+    pub(super) org_id: String,
+    pub(super) dedupe_key: String,
+    pub(super) id: String,
+    pub(super) run_at: i64,
+    priority: i64,
+}
+
+/// The jobs that wait with any of these keys: each `{"org", "key"}`.
+pub(super) async fn find_waiting(c: &mut Conn, keys: &[Value]) -> Result<Vec<Waiting>> {
+    Ok(sqlx::query_as(FIND_WAITING).bind(to_json(keys)?).fetch_all(c).await?)
+}
+
 /// Merges pushes into the waiting jobs that they met. Answers the waiting jobs' ids.
 async fn merge<'k>(
     c: &mut Conn,
@@ -191,12 +206,11 @@ async fn merge<'k>(
         sqlx::query(TOUCH).bind(to_json(&rows)?).bind(us(now)).execute(&mut *c).await?;
     }
     let keys: Vec<_> = met.iter().map(|(key, _)| json!({"org": key.0, "key": clean(key.1)})).collect();
-    let waiting: Vec<(String, String, String, i64, i64)> =
-        sqlx::query_as(FIND_WAITING).bind(to_json(&keys)?).fetch_all(&mut *c).await?;
+    let waiting = find_waiting(c, &keys).await?;
     let mut found = Vec::with_capacity(met.len());
     for (key, job) in met {
-        let same = |row: &&(String, String, String, i64, i64)| row.0 == key.0 && row.1 == clean(key.1);
-        let Some((_, _, id, run_at, priority)) = waiting.iter().find(same) else { continue };
+        let same = |row: &&Waiting| row.org_id == key.0 && row.dedupe_key == clean(key.1);
+        let Some(Waiting { id, run_at, priority, .. }) = waiting.iter().find(same) else { continue };
         if us(job.run_at) < *run_at || i64::from(job.priority) < *priority {
             sqlx::query(HASTEN)
                 .bind(id)
