@@ -198,7 +198,7 @@ impl Scan for StaleRuns {
     }
 }
 
-/// Events and days of activity that are older than they are kept.
+/// Events and days of activity that are older than they are kept, and OAuth flows that are over.
 pub struct OldActivity {
     /// The store.
     pub store: Arc<dyn Store>,
@@ -210,7 +210,7 @@ pub struct OldActivity {
 
 impl OldActivity {
     async fn of_org(&self, org: &OrgId, now: Timestamp) -> Result<u64> {
-        let mut all = 0;
+        let mut all = self.store.prune_flows(org, now).await?.unsigned_abs();
         loop {
             let pruned = self.store.prune_events(org, now - self.events, SCAN_ROWS).await?;
             all += pruned.unsigned_abs();

@@ -264,7 +264,7 @@ impl<'a> Book<'a> {
     }
 
     pub(super) fn contracts(&self) -> impl Iterator<Item = Of<'a, Contract>> {
-        self.contracts.values().copied()
+        once(self.contracts.values().copied()).into_iter()
     }
 
     /// The company at CRMs, but for what is gone there. A contact may refer to other companies' records, too.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use connector_sdk::facts::{Contract, ContractStatus, Organization};
+use connector_sdk::facts::{Confidence, Contract, ContractStatus, Organization, Stated};
 use serde_json::{Value, json};
 
 use super::book::{Book, Of};
@@ -74,9 +74,14 @@ fn contract(c: &Contract) -> Option<ContractState> {
         name: c.name.clone(),
         status,
         signed_on: c.signed_at.map(date),
-        ends_on: c.end.map(|end| end.value),
-        auto_renews: c.auto_renews.map(|renews| renews.value),
+        ends_on: known(c.end),
+        auto_renews: known(c.auto_renews),
     })
+}
+
+/// What somebody wrote or accepted. A guess that nobody has looked at is not told to a customer as a fact.
+fn known<T: Copy>(stated: Option<Stated<T>>) -> Option<T> {
+    stated.filter(|stated| stated.confidence != Confidence::Low).map(|stated| stated.value)
 }
 
 impl ContractState {
@@ -93,5 +98,17 @@ impl ContractState {
             .filter(|(_, value)| !value.is_null())
             .map(|(key, value)| (key.to_owned(), value))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guess_that_nobody_looked_at_is_no_fact() {
+        let of = |confidence| known(Some(Stated { value: 1, confidence }));
+        assert_eq!(of(Confidence::Low), None);
+        assert_eq!((of(Confidence::Accepted), of(Confidence::Stated)), (Some(1), Some(1)));
     }
 }

@@ -115,7 +115,7 @@ pub fn outputs(derivation: &Derivation) -> DerivedFields {
     let contracts = (!derivation.contracts.is_empty()).then(|| ContextEntry {
         label: "Contracts".to_owned(),
         kind: Some(ContextType::List),
-        value: derivation.contracts.iter().map(super::ContractState::entry).collect(),
+        value: contracts(&derivation.contracts),
     });
     context.insert(CONTRACTS.to_owned(), contracts);
 
@@ -126,6 +126,17 @@ pub fn outputs(derivation: &Derivation) -> DerivedFields {
         context,
         test: derivation.test,
     }
+}
+
+/// Of agreements without end only the latest are for a prompt; how many more there are is told.
+const MOST_CONTRACTS: usize = 20;
+
+fn contracts(all: &[super::ContractState]) -> Value {
+    let mut items: Vec<Value> = all.iter().take(MOST_CONTRACTS).map(super::ContractState::entry).collect();
+    if all.len() > MOST_CONTRACTS {
+        items.push(json!({ "label": format!("{} older ones", all.len() - MOST_CONTRACTS) }));
+    }
+    Value::Array(items)
 }
 
 /// A subscription without what is not known about it. A list's item is called by its `label`: the plan.

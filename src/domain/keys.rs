@@ -66,6 +66,12 @@ pub fn scalar(value: &Value) -> Option<String> {
     }
 }
 
+/// Whether a custom field is one in which derivation notes by which ids providers know the company
+/// (`stripe_customer_id`, `hubspot_company_id`).
+pub fn notes_party(field: &str) -> bool {
+    field.ends_with("_customer_id") || field.ends_with("_company_id")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

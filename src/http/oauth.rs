@@ -25,7 +25,8 @@ const LONGEST: usize = 4_096;
 pub fn routes() -> Routes<Services> {
     Routes::new().plain(
         "/api/integrations/{connector}/callback",
-        get(callback),
+        // A scanner of links that only asks what is there must not use a state up.
+        get(callback).head(|| async { StatusCode::METHOD_NOT_ALLOWED }),
         "a page for a person, at the address that a provider's OAuth sends their browser to",
     )
 }

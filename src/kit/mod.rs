@@ -98,21 +98,28 @@ const REGISTRY: &str = "src/registry.rs";
 /// The longest id: with it no line of the template grows over the width of the tree's format.
 const LONGEST: usize = 24;
 /// Words that a type of the connector cannot be called, for they are what it is written with.
-const TAKEN: [&str; 27] = [
+const TAKEN: [&str; 39] = [
     "account",
     "batch",
+    "box",
     "config",
     "connector",
+    "connector_error",
     "cursor",
+    "err",
     "extract",
     "fact",
+    "facts_error",
     "io",
     "mode",
     "next",
+    "none",
+    "ok",
     "option",
     "page",
     "partition",
     "rate",
+    "rate_budget",
     "record",
     "result",
     "role",
@@ -125,7 +132,12 @@ const TAKEN: [&str; 27] = [
     "session",
     "some",
     "spec",
+    "string",
     "testkit",
+    "timestamp",
+    "value",
+    "vec",
+    "webhook_source",
 ];
 
 /// The root of halo-sync's source tree, of which `folder` is a part.
@@ -326,6 +338,34 @@ mod tests {
             display_name: "Any".to_owned(),
             auth: Auth::ApiKey,
             paging: Paging::Cursor,
+        }
+    }
+
+    /// A connector's type must not hide what its crate is written with.
+    #[test]
+    fn no_type_of_the_template_can_be_taken() {
+        // Where the type is declared.
+        let template = files::COMMON.iter().find(|file| file.path == "src/lib.rs").unwrap().text;
+        let mut taken = std::collections::BTreeSet::from([
+            "Option", "Result", "Vec", "Box", "String", "Some", "None", "Ok", "Err",
+        ]);
+        for list in template.split("use connector_sdk::").skip(1) {
+            let list = list.split(';').next().unwrap_or_default();
+            taken.extend(
+                list.split(|c: char| !c.is_ascii_alphanumeric())
+                    .filter(|w| w.starts_with(|c: char| c.is_ascii_uppercase())),
+            );
+        }
+        assert!(taken.len() > 12, "{taken:?}");
+        for word in taken {
+            let mut id = String::new();
+            for (at, letter) in word.char_indices() {
+                if letter.is_ascii_uppercase() && at > 0 {
+                    id.push('_');
+                }
+                id.push(letter.to_ascii_lowercase());
+            }
+            assert!(connector(&id).check().is_err(), "{id} would hide {word}");
         }
     }
 

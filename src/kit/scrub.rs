@@ -90,7 +90,8 @@ impl Scrubber {
                 self.replaced(Kind::Email, text)
             }
             None if text.contains("://") => self.replaced(Kind::Url, text),
-            None if is_plain(text) => text.to_owned(),
+            None if is_host(text) => self.replaced(Kind::Domain, text),
+            None if is_plain(text) || (is_number(text) && counts(key)) => text.to_owned(),
             None if is_id(text) => self.replaced(Kind::Id, text),
             None => self.replaced(Kind::Text, text),
         }
@@ -167,15 +168,43 @@ fn kind_of_key(key: &str) -> Option<Kind> {
     }
 }
 
-/// A word of a program (`past_due`), a currency or country (`USD`), a number, a date.
+/// `acme.com`, `jane.doe`, `203.0.113.7`: words or numbers between dots.
+fn is_host(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    let word = |part: &&str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    let lettered = parts.len() > 1 && text.bytes().any(|b| b.is_ascii_alphabetic());
+    (lettered || parts.len() == 4) && parts.iter().all(word)
+}
+
+/// A word of a program (`past_due`), a currency or country (`USD`), an amount, a date. A word of plain letters may be
+/// somebody's too, under a key that says nothing; so may a number that is long enough for a telephone or a passport.
 fn is_plain(text: &str) -> bool {
-    let lower = |b: u8| b.is_ascii_lowercase() || matches!(b, b'_' | b'.' | b'-');
+    let lower = |b: u8| b.is_ascii_lowercase() || matches!(b, b'_' | b'-');
     let word = text.len() <= 40 && text.bytes().all(lower);
     let code = text.len() <= 3 && text.bytes().all(|b| b.is_ascii_uppercase());
-    let number = text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
+    let number = is_number(text) && text.bytes().filter(u8::is_ascii_digit).count() <= 6;
     let date = text.get(..10).is_some_and(|day| day.parse::<chrono::NaiveDate>().is_ok())
         && text.bytes().skip(10).all(|b| b.is_ascii_digit() || b"TZ:+-. ".contains(&b));
     word || code || number || date
+}
+
+/// `12`, `-3.50`.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    text.len() <= 20 && all_digits(whole) && all_digits(part)
+}
+
+/// Whether a member of that name holds an amount, a count or an instant, of which long ones are nobody's either.
+fn counts(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let parts =
+        ["amount", "price", "total", "value", "revenue", "mrr", "arr", "count", "quantity", "employees"];
+    let ends = ["_at", "date", "time", "timestamp", "created", "updated", "modified", "term"];
+    parts.iter().any(|part| key.contains(part)) || ends.iter().any(|end| key.ends_with(end))
 }
 
 /// `cus_NffrFeUfNV2Hib`, a UUID: letters and digits without a blank.
@@ -216,6 +245,18 @@ mod tests {
         );
         let other = scrubber.object(&json!({"customer": "cus_Nffr1", "customer_name": "Jane Doe"}));
         assert_eq!(other, json!({"customer": "cus_000001", "customer_name": "Name 1"}));
+    }
+
+    #[test]
+    fn what_looks_like_a_word_or_a_number_may_be_somebodys() {
+        let of = |value: Value| Scrubber::new().object(&value);
+        let given = json!({"a": "acme.com", "b": "jane.doe", "c": "203.0.113.7", "d": "123-45-6789", "e": "02079460000"});
+        let seen = of(given.clone());
+        for (key, value) in seen.as_object().unwrap() {
+            assert_ne!(*value, given[key], "{key}");
+        }
+        let kept = json!({"amount": "12345678.90", "hs_createdate": "1700000000000", "n": "12", "rate": "-3.50", "s": "past_due"});
+        assert_eq!(of(kept.clone()), kept);
     }
 
     #[test]

@@ -22,17 +22,35 @@ use crate::webhooks::process::process_job;
 /// How long a replaced webhook secret is still accepted: the provider may sign with it for as long.
 const ROTATION_HOURS: i64 = 24;
 
+/// A document over another, member by member (RFC 7396): `null` takes a member away.
+fn over(old: Value, new: &Value) -> Value {
+    let Value::Object(new) = new else { return new.clone() };
+    let mut all = match old {
+        Value::Object(all) => all,
+        _ => serde_json::Map::new(),
+    };
+    for (name, value) in new {
+        if value.is_null() {
+            all.remove(name);
+        } else {
+            let old = all.remove(name).unwrap_or_default();
+            all.insert(name.clone(), over(old, value));
+        }
+    }
+    Value::Object(all)
+}
+
 impl Services {
-    /// Checks what a connection is to be called and how it is set; the one of that name, where there is one.
+    /// Checks what a connection is to be called and how it is set. Answers the one of that name, where there is one,
+    /// and how it is set then: what is said now over what was said before, for whoever connects again renews
+    /// credentials, and need not know every setting.
     pub(super) async fn check_connect(
         &self,
         org: &OrgId,
         connector: &str,
         name: &str,
         config: &Value,
-    ) -> Result<Option<Connection>, Failure> {
-        let settings = ConnectionSettings::parse(config)?;
-        self.providers.connector(connector)?.check_config(&settings.connector)?;
+    ) -> Result<(Option<Connection>, Value), Failure> {
         let old = self.store.find_connection(org, name).await?;
         if let Some(old) = &old
             && old.connector != connector
@@ -43,7 +61,13 @@ impl Services {
             )
             .hint("Choose another: --name NAME"));
         }
-        Ok(old)
+        let config = match &old {
+            Some(old) => over(old.config.clone(), config),
+            None => config.clone(),
+        };
+        let settings = ConnectionSettings::parse(&config)?;
+        self.providers.connector(connector)?.check_config(&settings.connector)?;
+        Ok((old, config))
     }
 
     /// `life`: that of the access token among the secrets, where a person granted it.
@@ -54,7 +78,8 @@ impl Services {
         life: Option<&TokenLife>,
     ) -> Result<Value, Failure> {
         let now = self.clock.now();
-        let old = self.check_connect(org, &request.connector, &request.name, &request.config).await?;
+        let (old, config) =
+            self.check_connect(org, &request.connector, &request.name, &request.config).await?;
         let mut connection = Connection {
             id: old.as_ref().map_or_else(|| ConnectionId::generate(&*self.clock), |c| c.id.clone()),
             org_id: org.clone(),
@@ -65,7 +90,7 @@ impl Services {
             mode: Mode::Test,
             status: ConnectionStatus::Active,
             status_reason: None,
-            config: request.config.clone(),
+            config,
             limits: Value::Null,
             checked_at: Some(now),
             created_at: old.as_ref().map_or(now, |c| c.created_at),

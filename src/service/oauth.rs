@@ -160,7 +160,9 @@ impl Services {
             })?;
         let mut given = vec![(ACCESS_TOKEN.to_owned(), tokens.access)];
         given.extend(tokens.refresh.clone().map(|refresh| (REFRESH_TOKEN.to_owned(), refresh)));
-        let is_new = self.store.find_connection(&flow.org_id, &flow.name).await?.is_none();
+        // A provider may know all grants of an app and an account as one.
+        let others = self.store.list_connections(None).await?;
+        let is_alone = !others.iter().any(|other| other.connector == flow.connector);
         let request = Connect {
             connector: flow.connector.clone(),
             name: flow.name.clone(),
@@ -172,9 +174,9 @@ impl Services {
         let connected = self.connect(&flow.org_id, request, Some(&tokens.life)).await;
         if connected.is_err()
             && let Some(refresh) = &tokens.refresh
-            && is_new
+            && is_alone
         {
-            // Nothing uses them. Not where the name was there before: the provider may know both grants as one.
+            // Nothing uses them.
             self.forget(app, refresh).await;
         }
         connected
@@ -188,6 +190,16 @@ impl Services {
 
     /// Ends a connection's grant at its provider; what there is to say of it, if anything.
     pub(super) async fn end_grant(&self, connection: &Connection) -> Result<Option<Value>, Failure> {
+        let shares = |other: &Connection| {
+            other.id != connection.id
+                && other.connector == connection.connector
+                && other.account_id.is_some()
+                && other.account_id == connection.account_id
+        };
+        if self.store.list_connections(None).await?.iter().any(shares) {
+            let why = "another connection reads the same account; its grant may be the same";
+            return Ok(Some(json!({ "revoked": false, "why": why })));
+        }
         // As with endpoints: a provider that is down keeps no connection alive.
         Ok(self.providers.end_grant(connection).await?.map(|ended| match ended {
             Ok(()) => json!({ "revoked": true }),

@@ -175,7 +175,10 @@ pub trait GrantStore {
     /// Ends the claims of an organisation's grants whose holders cannot be alive: for whoever holds the database alone.
     async fn orphan_grants(&self, org: &OrgId) -> Result<()>;
 
-    /// Begins a flow, and drops those of the organisation that ended a day ago.
+    /// Drops the organisation's flows that ended a day ago, and those that nobody came back to in time. Answers how many.
+    async fn prune_flows(&self, org: &OrgId, now: Timestamp) -> Result<i64>;
+
+    /// Begins a flow, and prunes those of the organisation.
     async fn put_flow(&self, flow: &Flow) -> Result<()>;
 
     /// The open flow with that state, of whichever organisation, for the callback that brought it: once, never after

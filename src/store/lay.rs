@@ -10,6 +10,7 @@ use super::derivations::DerivationWrite;
 use super::traits::{self, outranked};
 use crate::domain::Rank;
 use crate::domain::companies::{Company, FieldSource};
+use crate::domain::keys::notes_party;
 
 /// Field, old value, new value: an element of `field_changes.changes`.
 pub(crate) type Changed = (String, Value, Value);
@@ -37,6 +38,14 @@ pub(crate) fn lay_derivation(mut company: Company, write: &DerivationWrite, at: 
     }
     for (name, value) in &write.traits {
         let custom = &mut company.custom_fields;
+        // An id that the product itself sent is what parties are found by; noting the same leaves it the product's.
+        let sent = |source: &FieldSource| source.source != DERIVED && source.rank != Rank::Claimed;
+        if notes_party(name)
+            && custom.get(name) == Some(value)
+            && company.provenance.get(name).is_none_or(sent)
+        {
+            continue;
+        }
         moved |= lay(custom, &mut company.provenance, name, value.clone(), &from, &mut changes);
     }
     for (key, entry) in &write.context {
@@ -65,7 +74,7 @@ pub(crate) fn lay_derivation(mut company: Company, write: &DerivationWrite, at: 
 }
 
 /// The source of what derivation wrote.
-const DERIVED: &str = "derived";
+pub(crate) const DERIVED: &str = "derived";
 
 /// Lays one derived value over a stored one. True when the row must be written.
 fn lay(

@@ -108,8 +108,12 @@ impl Providers {
         let grant = self.store.find_grant(&connection.org_id, &connection.id).await?;
         let sealed = self.store.load_secrets(&connection.org_id, &connection.id).await?;
         let mut secrets = BTreeMap::new();
-        for secret in sealed.iter().filter(|s| s.name != WEBHOOK_SECRET && s.name != REFRESH_TOKEN) {
-            secrets.insert(secret.name.clone(), self.unseal(connection, secret)?);
+        for secret in sealed.iter().filter(|s| s.name != WEBHOOK_SECRET) {
+            // The refresh token is opened to see that it opens, not to be handed on.
+            let opened = self.unseal(connection, secret)?;
+            if secret.name != REFRESH_TOKEN {
+                secrets.insert(secret.name.clone(), opened);
+            }
         }
         let http = match (grant, secrets.get(ACCESS_TOKEN)) {
             (Some(grant), Some(token)) => {

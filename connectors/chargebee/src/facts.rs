@@ -7,7 +7,8 @@
 //! | `non_renewing` | active, and it ends at `cancelled_at`, else with its term |
 //! | `cancelled`, `transferred` | canceled |
 //!
-//! Amounts are minor units of the currency, times are Unix seconds ("Subscriptions", "Invoices").
+//! Amounts are hundredths, but of currencies without a smaller coin ("Currencies"), times are Unix seconds
+//! ("Subscriptions", "Invoices").
 
 mod catalog;
 mod invoice;
@@ -45,6 +46,16 @@ fn parse<'a, T: Deserialize<'a>>(record: &'a Record) -> Result<T, FactsError> {
 
 fn wrong(path: impl Into<String>, message: &str) -> FactsError {
     FactsError { path: path.into(), message: message.to_owned() }
+}
+
+/// Currencies whose minor unit is a thousandth, which Chargebee writes in hundredths like all others.
+const THOUSANDTHS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
+
+/// An amount of Chargebee's in minor units.
+fn minor(amount: i64, currency: Option<&str>) -> i64 {
+    let thousandths =
+        currency.is_some_and(|own| THOUSANDTHS.iter().any(|code| code.eq_ignore_ascii_case(own)));
+    if thousandths { amount.saturating_mul(10) } else { amount }
 }
 
 fn instant(seconds: Option<i64>) -> Option<Timestamp> {

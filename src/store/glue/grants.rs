@@ -103,6 +103,12 @@ impl GrantStore for Engine {
         })
     }
 
+    async fn prune_flows(&self, org: &OrgId, now: Timestamp) -> Result<i64> {
+        unit!(self.write(Lane::Ack, Scope::Org(org.clone())), [org = org.clone()], |c| {
+            units::grants::prune_flows(c, org, now)
+        })
+    }
+
     async fn put_flow(&self, flow: &Flow) -> Result<()> {
         unit!(self.write(Lane::Ack, Scope::Org(flow.org_id.clone())), [flow = flow.clone()], |c| {
             units::grants::put_flow(c, flow)

@@ -38,7 +38,8 @@ statements! {
         WHERE org_id = $1 AND connection_id = $2 AND claim = $3 AND state = 'good'";
     // The claim itself stays: whoever takes it over sees that a renewal was cut off.
     ORPHAN_GRANTS = "UPDATE connection_grants SET claimed_until = 0 WHERE org_id = $1 AND claimed_until > 0";
-    DELETE_ENDED_FLOWS = "DELETE FROM oauth_flows WHERE org_id = $1 AND expires_at < $2";
+    DELETE_ENDED_FLOWS = "DELETE FROM oauth_flows WHERE org_id = $1
+        AND (expires_at < $2 OR expires_at < $3 AND status IN ('open', 'taken'))";
     PUT_FLOW = "INSERT INTO oauth_flows (id, org_id, connector, name, config, redirect_uri, state_digest, sealed, status,
             outcome, created_at, expires_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
@@ -46,7 +47,8 @@ statements! {
         WHERE state_digest = $1 AND connector = $2 AND status = 'open' AND expires_at > $3
         RETURNING id, org_id, connector, name, config, redirect_uri, state_digest, sealed, status, outcome, created_at,
             expires_at";
-    END_FLOW = "UPDATE oauth_flows SET status = $3, outcome = $4 WHERE org_id = $1 AND id = $2";
+    // Its secrets have done their work.
+    END_FLOW = "UPDATE oauth_flows SET status = $3, outcome = $4, sealed = $5 WHERE org_id = $1 AND id = $2";
     FIND_FLOW = "SELECT id, org_id, connector, name, config, redirect_uri, state_digest, sealed, status, outcome,
             created_at, expires_at
         FROM oauth_flows WHERE org_id = $1 AND id = $2";
@@ -54,6 +56,8 @@ statements! {
 
 /// How long an ended flow can still be asked for.
 const KEEP_FLOWS: chrono::TimeDelta = chrono::TimeDelta::days(1);
+/// How long after its end a flow that nobody came back to is kept: whoever is just coming back must still find it.
+const KEEP_ABANDONED: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
 #[derive(FromRow)]
 struct GrantRow {
@@ -250,12 +254,19 @@ impl FlowRow {
     }
 }
 
-pub(crate) async fn put_flow(c: &mut Conn, flow: &Flow) -> Result<()> {
-    sqlx::query(DELETE_ENDED_FLOWS)
-        .bind(&flow.org_id.0)
-        .bind(us(flow.created_at - KEEP_FLOWS))
-        .execute(&mut *c)
+/// Drops flows: those that ended a day ago, and those that nobody came back to, with the secrets that they wait with.
+pub(crate) async fn prune_flows(c: &mut Conn, org: &OrgId, now: Timestamp) -> Result<i64> {
+    let done = sqlx::query(DELETE_ENDED_FLOWS)
+        .bind(&org.0)
+        .bind(us(now - KEEP_FLOWS))
+        .bind(us(now - KEEP_ABANDONED))
+        .execute(c)
         .await?;
+    Ok(i64::try_from(done.rows_affected()).unwrap_or(i64::MAX))
+}
+
+pub(crate) async fn put_flow(c: &mut Conn, flow: &Flow) -> Result<()> {
+    prune_flows(c, &flow.org_id, flow.created_at).await?;
     sqlx::query(PUT_FLOW)
         .bind(&flow.id.0)
         .bind(&flow.org_id.0)
@@ -301,6 +312,7 @@ pub(crate) async fn end_flow(
         .bind(&id.0)
         .bind(word(status)?)
         .bind(to_json(outcome)?)
+        .bind(Vec::<u8>::new())
         .execute(c)
         .await?;
     Ok(())

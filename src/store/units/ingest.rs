@@ -569,8 +569,18 @@ async fn note_seen(
     incoming: &[Incoming<'_>],
     stale: &HashSet<&str>,
 ) -> Result<()> {
+    let rejected: Vec<(&str, String)> = commit
+        .rejected
+        .iter()
+        .filter(|item| item.id.is_some())
+        .map(|item| (item.stream.as_str(), format!("{}/{}", item.stream, rejected_id(item))))
+        .collect();
     let mut notes = unchanged.clone();
     if commit.generation.is_some() {
+        // What is set aside is there, whatever is wrong with it: what was known of it stays.
+        for (stream, key) in &rejected {
+            notes.entry((*stream, commit.read_seq)).or_default().push(key);
+        }
         // For the sweep a stale reading is a sighting, too.
         for item in incoming.iter().filter(|item| stale.contains(item.key.as_str())) {
             notes.entry(item.seen()).or_default().push(&item.key);

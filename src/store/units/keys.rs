@@ -6,9 +6,11 @@ use sqlx::FromRow;
 
 use super::{Conn, bulk};
 use crate::domain::companies::Company;
-use crate::domain::{OrgId, Rank, keys};
+use crate::domain::keys::{self, notes_party};
+use crate::domain::{OrgId, Rank};
 use crate::store::Result;
 use crate::store::convert::{clean, json_list, to_json};
+use crate::store::lay::DERIVED;
 
 statements! {
     LOAD_KEYS = concat!("SELECT kind, value, company_id FROM company_keys WHERE org_id = $1 AND company_id",
@@ -47,8 +49,12 @@ pub(crate) fn of_company(company: &Company) -> BTreeSet<Key> {
     if trusted("name") {
         set.extend(company.fields.name.as_deref().and_then(|name| key("name", name)));
     }
+    // An id that was noted because a party is linked here must not be why it is.
+    let noted = |name: &str| {
+        notes_party(name) && company.provenance.get(name).is_some_and(|source| source.source == DERIVED)
+    };
     for (name, value) in &company.custom_fields {
-        if trusted(name) {
+        if trusted(name) && !noted(name) {
             set.extend(keys::scalar(value).and_then(|text| key(&format!("field:{name}"), &text)));
         }
     }

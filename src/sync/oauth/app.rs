@@ -232,6 +232,9 @@ impl Registered {
                             self.connector
                         ))
                     }
+                    BasicErrorResponseType::Extension(word) if PASSING.contains(&word.as_str()) => {
+                        GrantError::Failed(ConnectorError::Transient(format!("token endpoint: {word}")))
+                    }
                     _ => GrantError::App(format!("the token endpoint refused: {}", plain_words(&code))),
                 });
             }
@@ -285,6 +288,65 @@ impl<'c> AsyncHttpClient<'c> for Plain {
     type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Self::Error>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.http.exchange_plain(self.endpoint, request))
+        Box::pin(async move {
+            let answer = self.http.exchange_plain(self.endpoint, request).await?;
+            Ok(match in_standard_words(answer.status(), answer.body()) {
+                Some(error) => {
+                    let (mut parts, _) = answer.into_parts();
+                    parts.headers.remove(http::header::CONTENT_LENGTH);
+                    HttpResponse::from_parts(parts, serde_json::json!({ "error": error }).to_string().into())
+                }
+                None => answer,
+            })
+        })
+    }
+}
+
+/// Words beside those of RFC 6749, section 5.2, that some providers answer with 400. They pass by themselves.
+const PASSING: [&str; 3] = ["temporarily_unavailable", "server_error", "slow_down"];
+
+/// The code of RFC 6749, section 5.2, for a refusal that has none.
+///
+/// HubSpot's token endpoint answers 400 in the form of its other endpoints: `message`, `correlationId`, and either a
+/// `status` like `BAD_REFRESH_TOKEN` or a `category` like `VALIDATION_ERROR`. What such a refusal means is told by
+/// its status code then: a request that is as the specification says and is refused is refused for its grant.
+fn in_standard_words(status: http::StatusCode, body: &[u8]) -> Option<&'static str> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        error: Option<serde_json::Value>,
+        status: Option<serde_json::Value>,
+    }
+    if !status.is_client_error() {
+        return None;
+    }
+    let said: Said = serde_json::from_slice(body).ok()?;
+    if said.error.is_some_and(|error| error.is_string()) {
+        return None;
+    }
+    match said.status.as_ref().and_then(|word| word.as_str()) {
+        Some("BAD_CLIENT_ID" | "BAD_CLIENT_SECRET") => Some("invalid_client"),
+        _ if status == http::StatusCode::BAD_REQUEST => Some("invalid_grant"),
+        _ => Some("invalid_client"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::in_standard_words;
+
+    #[test]
+    fn refusals_in_a_provider_s_own_form_are_understood() {
+        let of = |status: StatusCode, body: &str| in_standard_words(status, body.as_bytes());
+        let bad = StatusCode::BAD_REQUEST;
+        assert_eq!(of(bad, r#"{"status":"BAD_REFRESH_TOKEN","message":"m"}"#), Some("invalid_grant"));
+        assert_eq!(of(bad, r#"{"category":"VALIDATION_ERROR","message":"m"}"#), Some("invalid_grant"));
+        assert_eq!(of(bad, r#"{"status":"BAD_CLIENT_ID"}"#), Some("invalid_client"));
+        assert_eq!(of(StatusCode::UNAUTHORIZED, r#"{"status":"error"}"#), Some("invalid_client"));
+        // What the standard says, and what is none of a token endpoint, stays as it is.
+        assert_eq!(of(bad, r#"{"error":"invalid_scope"}"#), None);
+        assert_eq!(of(bad, "<html>"), None);
+        assert_eq!(of(StatusCode::OK, r#"{"status":"BAD_CLIENT_ID"}"#), None);
     }
 }

@@ -13,6 +13,7 @@ on_both!(
     customers_find_their_companies,
     a_link_by_hand_is_never_overruled,
     a_company_that_comes_later_is_found,
+    an_id_that_was_noted_keeps_nobody,
 );
 
 /// A company as the product's backend tells of it.
@@ -119,4 +120,28 @@ async fn a_company_that_comes_later_is_found(app: &App) {
     app.drain().await;
     assert_eq!(link_of(app, "cus_1").await.state, LinkState::Linked);
     assert_eq!(app.company("Late").await.fields.mrr_minor, Some(2_900));
+}
+
+/// Derivation notes the customer's id on its company. That is no reason for the customer to stay; what the product itself
+/// sends is.
+async fn an_id_that_was_noted_keeps_nobody(app: &App) {
+    app.price("Starter", 2_900);
+    told(app, "c-1", json!({"name": "Bolt", "domain": "bolt.example"})).await;
+    let right = told(app, "c-2", json!({"name": "Nuts", "domain": "nuts.example"})).await;
+    let sent = told(app, "c-3", json!({"name": "Sent", "stripe_customer_id": "cus_sent"})).await;
+    subscribed(app, "cus_moves", json!({"email": "billing@bolt.example"}));
+    subscribed(app, "cus_sent", json!({}));
+    app.connect(json!({"link": {"create_companies": false}})).await;
+    app.drain().await;
+    for name in ["Bolt", "Sent"] {
+        let company = app.company(name).await;
+        assert!(company.custom_fields.contains_key("stripe_customer_id"), "{company:?}");
+    }
+    // Each written anew, keys and all.
+    told(app, "c-1", json!({"name": "Bolt Ltd"})).await;
+    told(app, "c-3", json!({"name": "Sent Ltd"})).await;
+    app.call("POST", "/v1/customers/cus_moves", json!({"email": "billing@nuts.example"}));
+    app.sync(false).await;
+    assert_eq!(link_of(app, "cus_moves").await.company_id, Some(right.id));
+    assert_eq!(link_of(app, "cus_sent").await.company_id, Some(sent.id));
 }

@@ -158,6 +158,9 @@ async fn bad_callbacks_leave_no_connection(stand: &Stand) {
 
 async fn a_state_is_good_once_at_the_same_time(stand: &Stand) {
     let (begun, back) = fresh(stand).await;
+    // Whoever looks at links before a person follows them uses nothing up.
+    let looked = stand.browser.head(&back).send().await.unwrap();
+    assert_eq!(looked.status(), 405);
     let visits: Vec<_> = (0..10)
         .map(|_| {
             let (browser, url) = (stand.browser.clone(), back.clone());
@@ -179,6 +182,7 @@ async fn a_state_is_good_once_at_the_same_time(stand: &Stand) {
     let state = parameter(&begun.authorize_url, "state");
     assert_ne!(flow.state_digest, state);
     assert!(!format!("{flow:?}").contains(&state));
+    assert!(flow.sealed.is_empty(), "its secrets have done their work");
     let connection = stand.connection("hubspot").await.unwrap();
     let keyring = stand.services.providers.keyring();
     for secret in stand.store.load_secrets(&stand.org, &connection.id).await.unwrap() {

@@ -147,7 +147,6 @@ async fn a_process_that_dies_with_new_tokens_asks_for_a_person() {
     configure(&program, &hub);
     let oauth = hub.oauth();
     // The code is answered, the first renewal is done and never answered.
-    oauth.set_lifetime(Duration::from_secs(1));
     hub.faults().add(FaultRule {
         path: oauth.token_path().to_owned(),
         skip: 1,
@@ -155,6 +154,7 @@ async fn a_process_that_dies_with_new_tokens_asks_for_a_person() {
         fault: Fault::Stall,
     });
     connecting(&program, &hub).await.granted().await;
+    oauth.expire_access_tokens();
     let mut serving = program.serve();
     serving.ready().await;
     let end = tokio::time::Instant::now() + Duration::from_secs(60);

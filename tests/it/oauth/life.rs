@@ -78,6 +78,18 @@ async fn the_end_is_told_to_the_provider(stand: &Stand) {
     let jobs = format!("jobs WHERE connection_id = '{}' AND state = 'ready'", connection.id);
     assert_eq!(stand.count(&jobs).await, 0);
 
+    // A provider may know all grants of an account as one: the last connection to it ends them.
+    stand.connect("hubspot").await;
+    let begun = stand.begin_for(&stand.org, "hubspot", "second").await;
+    let back = stand.grant(&begun.authorize_url).await;
+    assert_eq!(stand.visit(&back).await.0, 200);
+    stand.ended().await;
+    let gone = stand.execute(Request::RemoveConnection { connection: "second".into() }).await;
+    assert_eq!(gone["grant"]["revoked"], false, "{gone}");
+    assert_eq!(oauth.counts().revoked, 1);
+    let gone = stand.execute(Request::RemoveConnection { connection: "hubspot".into() }).await;
+    assert_eq!(gone["grant"]["revoked"], true, "{gone}");
+
     // A provider that is down keeps nothing alive here.
     stand.connect("hubspot").await;
     let path = oauth.revoke_path().unwrap();

@@ -168,9 +168,13 @@ async fn a_grant_that_has_ended_asks_for_a_person_and_for_nothing_more(stand: &S
     let why = told.status_reason.unwrap();
     assert!(why.contains("needs_reauth") && why.contains("halo-sync connect hubspot"), "{why}");
 
-    // Granted again it goes on, as the same connection.
+    // Granted again it goes on, as the same connection, and set as it was.
+    let mut told = stand.connection("hubspot").await.unwrap();
+    told.config["link"] = serde_json::json!({"create_companies": false, "metadata_keys": ["k"]});
+    stand.store.update_connection(&told).await.unwrap();
     let again = stand.connect("hubspot").await;
     assert_eq!((again.id.clone(), again.status), (connection.id, ConnectionStatus::Active));
+    assert_eq!(again.config, told.config);
     stand.execute(Request::CheckConnection { connection: "hubspot".into() }).await;
 }
 

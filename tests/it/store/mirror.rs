@@ -277,6 +277,29 @@ async fn rejected_items_are_listed_until_they_are_taken(store: &dyn Store) {
     assert_eq!(store.list_rejected(&org(), None, 10).await.unwrap().len(), 1);
 }
 
+/// A record that a full pass could not read is there: it is no reason to bury what was known of it.
+async fn what_is_set_aside_is_not_swept(store: &dyn Store) {
+    connected(store).await;
+    let seq = || async { store.next_read_seq().await.unwrap() };
+    for name in ["prices/1", "prices/2"] {
+        ingest(store, commit(seq().await, vec![record(name, None, &[], "a")])).await;
+    }
+    let pass =
+        store.begin_pass(&org(), &con(), "prices", true, vec![partition("all")], None, at(1)).await.unwrap();
+    let mut page = commit(seq().await, vec![]);
+    page.generation = Some(pass.generation);
+    page.checkpoint = Some(checkpoint("prices", "all", pass.generation, true));
+    page.rejected = vec![Rejected {
+        stream: "prices".into(),
+        id: Some("1".into()),
+        reason: "forbidden".into(),
+        payload: "{}".into(),
+    }];
+    ingest(store, page).await;
+    let swept = store.finish_pass(&org(), &con(), "prices", true, 100, None, at(3)).await.unwrap();
+    assert_eq!(swept.changed, [key("prices/2")]);
+}
+
 fn run(streams: &[&str]) -> SyncRun {
     SyncRun {
         id: "run_1".into(),
@@ -349,6 +372,7 @@ contract!(
     a_full_pass_buries_what_it_did_not_see,
     a_page_of_a_replaced_pass_moves_no_cursor,
     rejected_items_are_listed_until_they_are_taken,
+    what_is_set_aside_is_not_swept,
     a_run_counts_and_ends_with_its_last_stream,
     read_numbers_increase_and_are_never_given_twice,
 );

@@ -62,7 +62,10 @@ async fn the_database_itself_keeps_organisations_apart() {
     for closed in [
         "SELECT COUNT(*) FROM companies",
         "SELECT COUNT(*) FROM mirror_records",
-        "SELECT COUNT(*) FROM connection_secrets",
+        // Which keys they are sealed with may be asked across organisations, and nothing else of them.
+        "SELECT COUNT(sealed) FROM connection_secrets",
+        "SELECT COUNT(name) FROM connection_secrets",
+        "SELECT COUNT(sealed) FROM org_secrets",
     ] {
         assert!(
             count(&mut c, closed).await.unwrap_err().to_string().contains("permission denied"),

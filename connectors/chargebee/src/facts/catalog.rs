@@ -5,7 +5,7 @@ use connector_sdk::{Extract, Fact, FactsError};
 use serde::Deserialize;
 use serde_json::Number;
 
-use super::{period, wrong};
+use super::{minor, period, wrong};
 
 #[derive(Deserialize)]
 pub(super) struct ItemPrice {
@@ -82,13 +82,17 @@ pub(super) fn coupon(coupon: CouponObject) -> Result<Extract, FactsError> {
     // "All" and "criteria" name no prices; only a list of them is a limit that can be told here.
     let listed =
         coupon.item_constraints.iter().all(|c| matches!(c.constraint.as_deref(), Some("specific" | "none")));
+    // "All" of one kind and none of another is a limit that names no prices: what it takes off is not known then.
+    let all = coupon.item_constraints.iter().all(|c| c.constraint.as_deref() == Some("all"));
+    let known = !each || listed || all;
+    let amount = coupon.discount_amount.map(|amount| minor(amount, coupon.currency_code.as_deref()));
     let only = (each && listed && !coupon.item_constraints.is_empty()).then(|| {
         coupon.item_constraints.into_iter().flat_map(|c| c.item_price_ids.unwrap_or_default()).collect()
     });
     let fact = Coupon {
         duration: duration(coupon.duration_type.as_deref(), coupon.period, coupon.period_unit.as_deref()),
-        percent_off: percent.map(|n| decimal(n, "discount_percentage")).transpose()?,
-        amount_off: coupon.discount_amount,
+        percent_off: percent.filter(|_| known).map(|n| decimal(n, "discount_percentage")).transpose()?,
+        amount_off: amount.filter(|_| known),
         currency: coupon.currency_code.map(|code| code.to_ascii_lowercase()),
         applies_to: only,
         id: coupon.id,

@@ -4,7 +4,7 @@ use connector_sdk::facts::{Invoice, InvoiceLine, InvoiceStatus};
 use connector_sdk::{Extract, Fact};
 use serde::Deserialize;
 
-use super::{instant, party};
+use super::{instant, minor, party};
 
 #[derive(Deserialize)]
 pub(super) struct Object {
@@ -47,13 +47,14 @@ pub(super) fn facts(invoice: Object) -> Extract {
         _ => InvoiceStatus::Unknown,
     };
     let there = invoice.line_items.is_some();
+    let currency = invoice.currency_code.as_deref();
     let lines = invoice.line_items.unwrap_or_default().into_iter().map(|line| InvoiceLine {
         // The kinds of lines that stand for an item price of the subscription.
         subscription_item: line
             .entity_id
             .filter(|_| matches!(line.entity_type.as_deref(), Some("plan_item_price" | "addon_item_price"))),
         id: line.id,
-        amount: line.amount,
+        amount: minor(line.amount, currency),
         proration: false,
         period_start: instant(line.date_from),
         period_end: instant(line.date_to),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::catalog::{decimal, duration};
-use super::{instant, party, period};
+use super::{instant, minor, party, period};
 
 #[derive(Deserialize)]
 pub(super) struct Object {
@@ -90,6 +90,7 @@ fn item(s: &Object, item: Item, currency: Option<&str>) -> SubscriptionItem {
         None => (item.unit_price, None),
     };
     let charge = item.item_type.as_deref() == Some("charge");
+    let unit = unit.map(|amount| minor(amount, currency));
     let price = Price {
         id: item.item_price_id.clone(),
         product: Some(item.item_price_id.clone()),
@@ -125,7 +126,7 @@ fn manual(discount: ManualDiscount) -> Result<DiscountRef, FactsError> {
             discount.period_unit.as_deref(),
         ),
         percent_off: percent.map(|n| decimal(n, "discounts.percentage")).transpose()?,
-        amount_off: discount.amount,
+        amount_off: discount.amount.map(|amount| minor(amount, discount.currency_code.as_deref())),
         currency: discount.currency_code.map(|code| code.to_ascii_lowercase()),
         applies_to: discount.item_price_id.filter(|_| of_item).map(|id| vec![id]),
         id: discount.id.clone(),

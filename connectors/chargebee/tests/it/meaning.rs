@@ -48,6 +48,33 @@ fn an_item_costs_its_amount_whatever_its_quantity() {
     assert_eq!(s.discounts.len(), 1);
 }
 
+/// Chargebee writes hundredths where a currency has thousandths.
+#[test]
+fn a_dinar_s_amounts_are_thousandths() {
+    let mut object = sample("subscriptions");
+    object["currency_code"] = json!("KWD");
+    let s = subscription(&object);
+    let unit = s.items[0].price.as_ref().unwrap().amounts.unit.map(|unit| unit.to_string());
+    assert_eq!(unit.as_deref(), Some("2400000"));
+}
+
+#[test]
+fn a_coupon_whose_limits_name_no_prices_takes_off_nobody_knows_what() {
+    let percent = |constraints: Value| {
+        let object = json!({"id": "C", "discount_percentage": 50, "duration_type": "forever",
+            "apply_on": "each_specified_item", "item_constraints": constraints});
+        match facts("coupons", &object).facts.remove(0) {
+            Fact::CatalogItem(CatalogItem::Coupon(coupon)) => {
+                (coupon.percent_off.is_some(), coupon.applies_to)
+            }
+            other => unreachable!("{other:?}"),
+        }
+    };
+    let of = |kind: &str, word: &str| json!({"item_type": kind, "constraint": word});
+    assert_eq!(percent(json!([of("plan", "all"), of("addon", "none")])), (false, None));
+    assert_eq!(percent(json!([of("plan", "all"), of("addon", "all")])), (true, None));
+}
+
 #[test]
 fn every_status_has_its_meaning() {
     use SubscriptionStatus::{Active, Canceled, Incomplete, Paused, Trialing, Unknown};

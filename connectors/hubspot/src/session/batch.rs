@@ -25,7 +25,19 @@ impl HubSpotSession {
                 None => out.tombstones.push(gone(of.1, id)),
             }
         }
-        let chunks: Vec<_> = numbers.chunks(BATCH).map(|ids| self.batch_of(of, ids)).collect();
+        let read = self.all_of(of, &numbers).await?;
+        out.records = read.records;
+        out.rejected = read.rejected;
+        out.tombstones.extend(read.tombstones);
+        out.tombstones.sort_unstable();
+        out.tombstones.dedup();
+        Ok(out)
+    }
+
+    /// Any number of objects, in batches.
+    pub(super) async fn all_of(&self, of: Objects, ids: &[u64]) -> Result<Batch, ConnectorError> {
+        let mut out = Batch::default();
+        let chunks: Vec<_> = ids.chunks(BATCH).map(|ids| self.batch_of(of, ids)).collect();
         let batches: Vec<Batch> =
             futures_util::stream::iter(chunks).buffered(CALLS_AT_ONCE).try_collect().await?;
         for batch in batches {
@@ -43,7 +55,7 @@ impl HubSpotSession {
 
     /// At most [`BATCH`] objects. An id that is not answered is gone: deleted, or merged into an object that is
     /// answered instead.
-    pub(super) async fn batch_of(&self, of: Objects, ids: &[u64]) -> Result<Batch, ConnectorError> {
+    async fn batch_of(&self, of: Objects, ids: &[u64]) -> Result<Batch, ConnectorError> {
         let mut out = Batch::default();
         if ids.is_empty() {
             return Ok(out);

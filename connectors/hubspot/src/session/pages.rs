@@ -5,6 +5,8 @@
 //! an import that gives thousands of objects one instant is no trouble, and what changes meanwhile moves nothing: the
 //! next read begins where this one began, less the time that the index lags behind.
 
+use std::sync::atomic::Ordering;
+
 use chrono::DateTime;
 use connector_sdk::{Answer, Call, ConnectorError, Cursor, Next, Page, ReadMode, RecordKey};
 use http::StatusCode;
@@ -104,11 +106,26 @@ impl HubSpotSession {
             Err(ConnectorError::Auth { missing_permission: Some(scope), message })
                 if !inline.is_empty() && stream.spec.permission != Some(scope.as_str()) =>
             {
-                // What may not be read may be what the objects are associated with.
-                let without = self.sent(of, &call("")?).await?;
+                // What may not be read may be what the objects are associated with; of those first the lines.
                 let why = ConnectorError::Auth { missing_permission: Some(scope), message };
-                self.unlink(n, stream, &why);
-                without
+                let others = object.to.join(",");
+                let again = match others != inline && !others.is_empty() {
+                    true => Some(self.sent(of, &call(&others)?).await),
+                    false => None,
+                };
+                match again {
+                    Some(Ok(without_lines)) => {
+                        tracing::warn!(%why, "line items cannot be read");
+                        self.no_lines.store(true, Ordering::Relaxed);
+                        without_lines
+                    }
+                    Some(Err(error)) if !error.is_of_one_stream() => return Err(error),
+                    _ => {
+                        let without = self.sent(of, &call("")?).await?;
+                        self.unlink(n, stream, &why);
+                        without
+                    }
+                }
             }
             other => other?,
         };
@@ -126,7 +143,7 @@ impl HubSpotSession {
             out.records = self.records(of, found, Source::List).await?;
         } else {
             let ids: Vec<u64> = found.iter().map(|one| one.id).collect();
-            let batch = self.batch_of(of, &ids).await?;
+            let batch = self.all_of(of, &ids).await?;
             (out.records, out.tombstones) = (batch.records, batch.tombstones);
             out.rejected.extend(batch.rejected);
         }
@@ -180,13 +197,15 @@ impl HubSpotSession {
                 Err(rejected) => out.rejected.push(rejected),
             }
         }
-        let reached = found.iter().map(|one| one.id).max();
+        // What cannot be read has been passed all the same.
+        let unread = out.rejected.iter().filter_map(|item| object::id(item.id.as_deref()?));
+        let reached = found.iter().map(|one| one.id).chain(unread).max();
         out.tombstones = merged(stream.spec.name, &found);
         if fits {
             out.records = self.records(of, found, Source::Plain).await?;
         } else {
             let ids: Vec<u64> = found.iter().map(|one| one.id).collect();
-            let batch = self.batch_of(of, &ids).await?;
+            let batch = self.all_of(of, &ids).await?;
             out.records = batch.records;
             out.tombstones.extend(batch.tombstones);
             out.rejected.extend(batch.rejected);

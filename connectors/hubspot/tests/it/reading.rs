@@ -250,6 +250,44 @@ async fn more_properties_than_a_request_holds_are_read_in_batches() {
     }
 }
 
+/// A search finds twice as many objects as a batch reads.
+#[tokio::test]
+async fn what_a_search_finds_is_read_in_as_many_batches_as_it_takes() {
+    let sandbox = sandbox().await;
+    let names: Vec<String> = (0..120).map(|n| format!("a_custom_property_with_a_long_name_{n:04}")).collect();
+    for _ in 0..150 {
+        sandbox.create(Kind::Contacts, &json!({ (names[119].clone()): "x" }));
+    }
+    let session = open(&sandbox, json!({"properties": {"contacts": names}}));
+    let (_, end) = pages(session.as_ref(), "contacts", ReadMode::Full, None).await;
+    let (searched, _) = pages(session.as_ref(), "contacts", ReadMode::Incremental, Some(end)).await;
+    let searched = records(searched);
+    assert_eq!(searched.len(), 150);
+    assert!(searched.iter().all(|one| doc(one)["properties"][&names[119]] == "x"));
+}
+
+/// Without line items deals are associated all the same.
+#[tokio::test]
+async fn a_missing_scope_of_line_items_takes_nothing_else_from_deals() {
+    let sandbox = sandbox().await;
+    fill(&sandbox);
+    let session = open(&sandbox, json!({}));
+    let (whole, _) = pages(session.as_ref(), "deals", ReadMode::Full, None).await;
+    sandbox.forbid("line_items", true);
+    let session = open(&sandbox, json!({}));
+    let (without, _) = pages(session.as_ref(), "deals", ReadMode::Full, None).await;
+    let (whole, without) = (records(whole), records(without));
+    assert_eq!(whole.len(), without.len());
+    for (one, other) in whole.iter().zip(&without) {
+        assert_eq!(doc(one)["associations"], doc(other)["associations"]);
+        assert!(doc(other).get("line_items").is_none_or(|lines| !lines.is_array()), "{:?}", doc(other));
+    }
+    let linked = |read: &[connector_sdk::Record]| {
+        read.iter().filter(|one| doc(one)["associations"]["companies"] != json!([])).count()
+    };
+    assert!(linked(&without) > 0);
+}
+
 /// What may not be read of companies takes nothing from contacts.
 #[tokio::test]
 async fn a_missing_scope_of_one_stream_leaves_the_others_readable() {

@@ -24,6 +24,15 @@ use super::wire;
 /// How long a code works.
 const CODE: TimeDelta = TimeDelta::seconds(60);
 
+/// In whose words the token endpoint refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusals {
+    /// RFC 6749, section 5.2.
+    Standard,
+    /// HubSpot's: `status`, `message` and `correlationId`, with 400 whatever it is about.
+    HubSpot,
+}
+
 /// Where a provider has its endpoints.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paths {
@@ -33,6 +42,7 @@ pub(super) struct Paths {
     pub(super) revoke: Option<&'static str>,
     /// `DELETE` of this and the token.
     pub(super) delete: Option<&'static str>,
+    pub(super) refusals: Refusals,
 }
 
 /// The server's side of OAuth. It is asked through the sandbox's address.
@@ -228,6 +238,9 @@ impl OAuthServer {
         if is(&Method::POST, self.paths.token) {
             return Some(match self.token(&pairs(body)) {
                 Ok(tokens) => wire::json(StatusCode::OK, tokens.to_string()),
+                Err(refused) if self.paths.refusals == Refusals::HubSpot => {
+                    own_refusal(&refused, &pairs(body))
+                }
                 Err(refused) => refusal(&refused),
             });
         }
@@ -407,4 +420,20 @@ fn redirect(to: &url::Url) -> Response {
 
 fn refusal(Refused(status, error): &Refused) -> Response {
     wire::json(*status, json!({ "error": error, "error_description": "The sandbox refused." }).to_string())
+}
+
+/// The refusal of a token in HubSpot's form.
+fn own_refusal(Refused(_, error): &Refused, form: &Pairs) -> Response {
+    let status = match (*error, one(form, "grant_type")) {
+        ("invalid_client", _) => "BAD_CLIENT_ID",
+        ("invalid_grant", Some("refresh_token")) => "BAD_REFRESH_TOKEN",
+        ("invalid_grant", _) => "BAD_AUTH_CODE",
+        _ => "BAD_REQUEST",
+    };
+    let body = json!({
+        "status": status,
+        "message": "The sandbox refused.",
+        "correlationId": "00000000-0000-4000-8000-000000000000",
+    });
+    wire::json(StatusCode::BAD_REQUEST, body.to_string())
 }

@@ -35,7 +35,7 @@ pub use limits::Limits;
 pub use store::{KINDS, Kind};
 
 use super::faults::{Faults, Sending, WebhookFaults};
-use super::oauth::{OAuthServer, Paths};
+use super::oauth::{OAuthServer, Paths, Refusals};
 use events::{Outbox, Portal};
 use limits::Spent;
 use refusal::Refusal;
@@ -90,6 +90,7 @@ const OAUTH: Paths = Paths {
     token: "/oauth/2026-03/token",
     revoke: Some("/oauth/2026-03/token/revoke"),
     delete: Some("/oauth/v1/refresh-tokens/"),
+    refusals: Refusals::HubSpot,
 };
 
 /// What the server and the handle share.

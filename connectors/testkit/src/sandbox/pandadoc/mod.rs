@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 pub use hooks::{Delivered, SandboxEvent, sign};
 
 use super::faults::{Faults, Sending, WebhookFaults};
-use super::oauth::{OAuthServer, Paths};
+use super::oauth::{OAuthServer, Paths, Refusals};
 use documents::{Documents, Extraction};
 use hooks::Hooks;
 
@@ -84,8 +84,13 @@ pub struct Exchange {
 }
 
 /// Where PandaDoc has its OAuth endpoints; it has none to end a grant.
-const OAUTH: Paths =
-    Paths { authorize: "/oauth2/authorize", token: "/oauth2/access_token", revoke: None, delete: None };
+const OAUTH: Paths = Paths {
+    authorize: "/oauth2/authorize",
+    token: "/oauth2/access_token",
+    revoke: None,
+    delete: None,
+    refusals: Refusals::Standard,
+};
 
 /// What the server and the handle share.
 #[derive(Debug)]
