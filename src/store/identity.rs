@@ -107,6 +107,8 @@ pub struct PartyObserved {
     pub candidates: Vec<LinkCandidate>,
     /// A company to make when nothing matched; `None` leaves the party unmatched.
     pub create: Option<NewCompany>,
+    /// Whether it is a person, whose company alone is looked for: such are in no list of parties.
+    pub person: bool,
 }
 
 /// A company to be made from a party.

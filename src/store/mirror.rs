@@ -1,11 +1,14 @@
 //! The mirror: raw records, their facts and references, checkpoints, runs, rejected records.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use connector_sdk::{Cursor, Partition, RecordKey, Rejected, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Result;
 use super::identity::PartyObserved;
+use super::people::PersonObserved;
 use crate::domain::jobs::{Fence, NewJob};
 use crate::domain::runs::{Counts, RunStatus, SyncRun};
 use crate::domain::{ConnectionId, DeliveryId, OrgId, RunId};
@@ -124,6 +127,10 @@ pub struct IngestCommit {
     pub rejected: Vec<Rejected>,
     /// Parties among the records, to be matched. (A manual link is left alone.)
     pub parties: Vec<PartyObserved>,
+    /// People among the records, who are end users or become them.
+    pub people: Vec<PersonObserved>,
+    /// Records that say what somebody of our side is called.
+    pub staff: HashSet<RecordKey>,
     /// The partition's new state.
     pub checkpoint: Option<Checkpoint>,
     /// Further partitions of the stream: read in this commit as well, or new from a split.

@@ -63,6 +63,7 @@ pub mod jobs;
 pub(crate) mod lay;
 pub mod mirror;
 mod open;
+pub mod people;
 pub mod postgres;
 pub mod product;
 pub mod rates;

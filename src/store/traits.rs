@@ -16,6 +16,9 @@ use crate::domain::{ContextEntry, Rank, keys};
 /// Keys of context entries that derivation alone writes begin with this.
 pub(crate) const RESERVED_CONTEXT: &str = "halo.";
 
+/// What the provenance calls the link of a user to a company.
+pub(crate) const COMPANY_LINK: &str = "company_id";
+
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {

@@ -1,13 +1,17 @@
 //! Records prepared for the mirror. A page and a webhook's touch join here: whatever was read, by whatever
 //! way, becomes rows by the same function.
 
+use std::collections::HashSet;
+
 use connector_sdk::{DynConnector, Record, RecordKey, Rejected, Spec, Timestamp};
 
 use super::canonical::canonical_hash;
 use super::links::{self, LinkSettings};
+use super::people;
 use crate::domain::ConnectionId;
 use crate::store::identity::PartyObserved;
 use crate::store::mirror::{IngestCommit, MirrorWrite};
+use crate::store::people::PersonObserved;
 
 /// A page's records, ready for one commit.
 #[derive(Debug, Default)]
@@ -16,6 +20,10 @@ pub struct Prepared {
     pub records: Vec<MirrorWrite>,
     /// Parties among them.
     pub parties: Vec<PartyObserved>,
+    /// People among them.
+    pub people: Vec<PersonObserved>,
+    /// Those that say what somebody of our side is called.
+    pub staff: HashSet<RecordKey>,
     /// Quarantine.
     pub rejected: Vec<Rejected>,
 }
@@ -39,6 +47,8 @@ impl Prepared {
             tombstones: Vec::new(),
             rejected: rejected.into_iter().chain(self.rejected).collect(),
             parties: self.parties,
+            people: self.people,
+            staff: self.staff,
             checkpoint: None,
             others: Vec::new(),
             deliveries: Vec::new(),
@@ -61,9 +71,13 @@ pub fn prepare(
     let mut out = Prepared { records: Vec::with_capacity(records.len()), ..Prepared::default() };
     for record in records {
         match translate(connector, spec, link, read_seq, &record) {
-            Ok((row, party)) => {
-                out.records.push(row);
-                out.parties.extend(party);
+            Ok(translated) => {
+                if translated.staff {
+                    out.staff.insert(record.key);
+                }
+                out.records.push(translated.row);
+                out.parties.extend(translated.party);
+                out.people.extend(translated.person);
             }
             Err(reason) => out.rejected.push(Rejected {
                 stream: record.key.stream,
@@ -76,19 +90,30 @@ pub fn prepare(
     out
 }
 
+/// A record's row, and who it is about.
+struct Translated {
+    row: MirrorWrite,
+    party: Option<PartyObserved>,
+    person: Option<PersonObserved>,
+    /// Whether it says what somebody of our side is called.
+    staff: bool,
+}
+
 fn translate(
     connector: &dyn DynConnector,
     spec: &Spec,
     link: &LinkSettings,
     read_seq: i64,
     record: &Record,
-) -> Result<(MirrorWrite, Option<PartyObserved>), String> {
+) -> Result<Translated, String> {
     let extract = connector.facts(record).map_err(|e| e.to_string())?;
     let hash = canonical_hash(record.payload.get()).map_err(|e| format!("not readable as JSON: {e}"))?;
     let facts = serde_json::to_string(&extract.facts).map_err(|e| format!("facts not writable: {e}"))?;
     let is_party = spec.stream(&record.key.stream).is_some_and(|stream| stream.party);
     let of = extract.party.as_ref();
     let party = links::observe(spec.id, link, &record.key, of, is_party, &extract.facts);
+    let person = people::observe(spec.id, link, &record.key, is_party, &extract);
+    let staff = people::is_staff(&extract);
     let row = MirrorWrite {
         key: record.key.clone(),
         read_seq,
@@ -99,7 +124,7 @@ fn translate(
         refs: sorted(extract.refs),
         party: extract.party,
     };
-    Ok((row, party))
+    Ok(Translated { row, party, person, staff })
 }
 
 fn sorted(mut refs: Vec<RecordKey>) -> Vec<RecordKey> {

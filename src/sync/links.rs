@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use connector_sdk::facts::{BillingAccount, Contract, Deal, Organization};
+use connector_sdk::facts::{BillingAccount, Contract, Deal, Organization, Person};
 use connector_sdk::{Fact, RecordKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub struct LinkSettings {
     pub metadata_keys: Vec<String>,
     /// Whether a party that nothing matches becomes a company of its own.
     pub create_companies: bool,
+    /// Whether a person whom the product does not know becomes an end user. People whom it knows are given what their
+    /// records say either way.
+    pub create_users: bool,
 }
 
 impl Default for LinkSettings {
@@ -35,6 +38,7 @@ impl Default for LinkSettings {
             customer_id_field: None,
             metadata_keys: ["company_id", "halo_company_id", "external_id"].map(str::to_owned).to_vec(),
             create_companies: true,
+            create_users: true,
         }
     }
 }
@@ -44,6 +48,7 @@ impl Default for LinkSettings {
 ///
 /// `of` is the party that the record belongs to: itself, for what its stream says is a party. A deal is none, but
 /// documents of other tools name it, so its company is kept, too; that of a deal that is nobody's is not looked for.
+/// Nor is a person one, whose company is that of the end user.
 pub fn observe(
     connector: &str,
     settings: &LinkSettings,
@@ -52,13 +57,16 @@ pub fn observe(
     is_party: bool,
     facts: &[Fact],
 ) -> Option<PartyObserved> {
-    let of = of?;
+    let is_party = is_party && of.is_some();
     let ways = Ways { connector, settings, party: key, candidates: Vec::new() };
     facts.iter().find_map(|fact| match fact {
         Fact::BillingAccount(account) if is_party => Some(ways.clone().billing_account(account)),
         Fact::Contract(contract) if is_party => Some(ways.clone().document(contract, facts)),
         Fact::Organization(organization) if is_party => Some(ways.clone().organization(organization)),
-        Fact::Deal(deal) if of != key => Some(ways.clone().deal(deal, of)),
+        Fact::Deal(deal) => of.filter(|of| *of != key).map(|of| ways.clone().deal(deal, of)),
+        Fact::Person(person) if !is_party && is_end_user(key, person) && !person.deleted => {
+            Some(ways.clone().person(person, of))
+        }
         _ => None,
     })
 }
@@ -137,7 +145,7 @@ impl Ways<'_> {
     }
 
     fn observed(self, label: Option<String>, create: Option<NewCompany>) -> PartyObserved {
-        PartyObserved { party: self.party.clone(), label, candidates: self.candidates, create }
+        PartyObserved { party: self.party.clone(), label, candidates: self.candidates, create, person: false }
     }
 
     fn billing_account(mut self, account: &BillingAccount) -> PartyObserved {
@@ -190,13 +198,37 @@ impl Ways<'_> {
     }
 
     fn deal(mut self, deal: &Deal, of: &RecordKey) -> PartyObserved {
-        self.candidates.push(LinkCandidate {
-            rule: "association",
-            key_kind: party_kind(self.connector, &of.stream),
-            value: of.id.clone(),
-        });
+        self.association(&of.stream, &of.id);
         self.observed(named(deal.name.as_ref()), None)
     }
+
+    /// The company of another party of the same connection.
+    fn association(&mut self, stream: &str, id: &str) {
+        self.candidates.push(LinkCandidate {
+            rule: "association",
+            key_kind: party_kind(self.connector, stream),
+            value: id.to_owned(),
+        });
+    }
+
+    /// The companies that a person is associated with, the main one first, then the domains of the addresses. Never the
+    /// addresses: they are those of the user whose company is looked for.
+    fn person(mut self, person: &Person, of: Option<&RecordKey>) -> PartyObserved {
+        if let Some(of) = of {
+            self.association(&of.stream, &of.id);
+            for id in person.organizations.iter().filter(|id| **id != of.id) {
+                self.association(&of.stream, id);
+            }
+        }
+        let emails = addresses(&person.emails);
+        self.domains(emails.iter().filter_map(|email| Some(email.rsplit_once('@')?.1)));
+        PartyObserved { person: true, ..self.observed(None, None) }
+    }
+}
+
+/// Whether a record is about a person of a customer's: what a document says of those who sign it is not.
+pub(super) fn is_end_user(record: &RecordKey, person: &Person) -> bool {
+    !person.staff && person.id == record.id
 }
 
 /// The provider and the stream that a property names: `hubspot_deal_id` is of `hubspot`, `deals`.

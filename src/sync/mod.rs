@@ -10,6 +10,7 @@
 //! | [`reread`] | records read again by their keys |
 //! | [`ingest`] | records prepared for the mirror; pages and webhook touches join here |
 //! | [`links`] | who is whose company |
+//! | [`people`] | who of a provider's people is an end user |
 //! | [`run`] | the job that reads the streams of a run |
 //! | `reader` | reading a stream page by page, several partitions at once |
 //! | `feed` | a provider's list of what changed, instead of listing streams |
@@ -27,6 +28,7 @@ mod feed;
 pub mod ingest;
 pub mod links;
 pub mod oauth;
+pub mod people;
 pub mod providers;
 mod reader;
 pub mod reread;

@@ -150,6 +150,8 @@ impl Arrived {
         self.commit.records.extend(next.commit.records);
         self.commit.rejected.extend(next.commit.rejected);
         self.commit.parties.extend(next.commit.parties);
+        self.commit.people.extend(next.commit.people);
+        self.commit.staff.extend(next.commit.staff);
         self.commit.pages += next.commit.pages;
         self.pages.extend(next.pages);
         self.in_hand.extend(next.in_hand);

@@ -1,6 +1,7 @@
 //! The whole program, from a provider's account to the prompt.
 
 mod chat;
+mod contacts;
 mod feed;
 mod matching;
 mod orders;

@@ -28,7 +28,8 @@ pub struct Config {
     /// Which property gives a field, by stream, where it is not HubSpot's own:
     /// `{"companies": {"industry": "sector", "employee_count": "headcount"}}`. Fields of companies: `name`, `domain`,
     /// `industry`, `employee_count`, `lifecycle_stage`, `owner`; of contacts: `name`, `email`, `lifecycle_stage`,
-    /// `owner`; of deals: `name`, `amount`, `currency`; of tickets: `title`, `priority`.
+    /// `owner`, and any other name, which is then a trait of the end user (`{"contacts": {"job_title": "jobtitle"}}`);
+    /// of deals: `name`, `amount`, `currency`; of tickets: `title`, `priority`.
     pub fields: BTreeMap<String, BTreeMap<String, String>>,
     /// What the stages of ticket pipelines mean, by stage id, where HubSpot does not say it itself (it says what is
     /// closed, and the stages of its own pipeline are known).
@@ -110,10 +111,31 @@ impl Default for Config {
     }
 }
 
+/// Fields of a contact that have a meaning here; any other name is a trait of the end user.
+pub(crate) const CONTACT_FIELDS: [&str; 4] = ["name", "email", "lifecycle_stage", "owner"];
+
+/// What no property can be a user's trait as: what is kept of a user otherwise, and amounts, which are no texts.
+const NO_TRAITS: [&str; 14] = [
+    "id",
+    "external_id",
+    "org_id",
+    "company_id",
+    "created_at",
+    "updated_at",
+    "first_seen",
+    "last_seen",
+    "last_contacted_at",
+    "mrr",
+    "arr",
+    "mrr_minor",
+    "arr_minor",
+    "mrr_currency",
+];
+
 /// Fields that a property can be chosen for.
 const FIELDS: [(&str, &[&str]); 4] = [
     ("companies", &["name", "domain", "industry", "employee_count", "lifecycle_stage", "owner"]),
-    ("contacts", &["name", "email", "lifecycle_stage", "owner"]),
+    ("contacts", &CONTACT_FIELDS),
     ("deals", &["name", "amount", "currency"]),
     ("tickets", &["title", "priority"]),
 ];
@@ -149,7 +171,16 @@ impl Config {
                 return wrong(format!("fields.{stream}: must be companies, contacts, deals or tickets"));
             };
             for (field, property) in fields {
-                if !known.contains(&field.as_str()) {
+                let is_trait =
+                    stream == "contacts" && is_property(field) && !NO_TRAITS.contains(&field.as_str());
+                if !known.contains(&field.as_str()) && stream == "contacts" && !is_trait {
+                    return wrong(format!(
+                        "fields.{stream}.{field}: must be one of {}, or the name of another trait of the user \
+                         (lower case, digits, underscores; none that is kept otherwise)",
+                        known.join(", ")
+                    ));
+                }
+                if !known.contains(&field.as_str()) && !is_trait {
                     return wrong(format!("fields.{stream}.{field}: must be one of {}", known.join(", ")));
                 }
                 check_property(property, &format!("fields.{stream}.{field}"))?;
@@ -221,6 +252,10 @@ mod tests {
                 c.properties.insert("deals".to_owned(), vec!["Amount,name".to_owned()]);
             }),
             ("fields.notes", |c| drop(c.fields.insert("notes".to_owned(), BTreeMap::new()))),
+            ("fields.contacts.company_id", |c| {
+                let fields = BTreeMap::from([("company_id".to_owned(), "company".to_owned())]);
+                c.fields.insert("contacts".to_owned(), fields);
+            }),
             ("fields.companies.mrr", |c| {
                 let fields = BTreeMap::from([("mrr".to_owned(), "mrr".to_owned())]);
                 c.fields.insert("companies".to_owned(), fields);

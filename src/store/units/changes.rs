@@ -20,7 +20,7 @@ statements! {
     REFERRERS = concat!("SELECT DISTINCT to_key, party_key, CASE WHEN party_key = '' THEN from_key ELSE '' END AS from_key
         FROM record_refs WHERE org_id = $1 AND connection_id = $2 AND to_key", in_list!("$3"));
     COMPANIES_OF_PARTIES = concat!("SELECT party_key, company_id FROM company_links
-        WHERE org_id = $1 AND connection_id = $2 AND company_id IS NOT NULL AND party_key", in_list!("$3"));
+        WHERE org_id = $1 AND connection_id = $2 AND company_id IS NOT NULL AND NOT person AND party_key", in_list!("$3"));
 }
 
 /// How many references lead from a party's record to the last record that its derivation reads.

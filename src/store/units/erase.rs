@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
 use super::dirty::{self, Marks};
-use super::links;
+use super::links::{self, Settled};
 use super::members::{self, mark_settled};
 use super::rows::{self, UserRow};
-use super::{Conn, attributes, bulk, identity, keys, user_events};
+use super::{Conn, attributes, bulk, identity, keys, people, user_events};
 use crate::domain::users::EndUser;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::Result;
@@ -23,7 +23,8 @@ use crate::store::identity::Lookup;
 use crate::store::product::Erased;
 
 statements! {
-    PARTIES_OF = "SELECT connection_id, party_key FROM company_links WHERE org_id = $1 AND company_id = $2";
+    PARTIES_OF = "SELECT connection_id, party_key FROM company_links
+        WHERE org_id = $1 AND company_id = $2 AND NOT person";
     // Parties that nothing but the address led here, and those that it led nowhere.
     PARTIES_BY_EMAIL = "SELECT l.connection_id, l.party_key FROM link_candidates k
         JOIN company_links l ON l.connection_id = k.connection_id AND l.party_key = k.party_key
@@ -177,10 +178,18 @@ pub(crate) async fn erase_user(
         }
         _ => Parties::new(),
     };
-    sqlx::query(DELETE_USER).bind(&org.0).bind(&user.id.0).execute(&mut *c).await?;
+    // A provider's record of the person would make the user again.
+    let records = people::records_of(c, org, &user.id).await?;
     let mut marks = Marks::new();
-    let decides = members::after(c, org, &[(Some(&user), None)], &mut marks).await?;
-    let mut erased = erase_parties(c, org, &parties, Bar::WithReferrers, at).await?;
+    let decides = delete_row(c, org, &user, &mut marks).await?;
+    let mut settled = Settled::default();
+    let mut erased = erase_parties(c, org, &parties, Bar::WithReferrers, &mut settled, at).await?;
+    mark_settled(&mut marks, &settled);
+    for (connection, records) in &records {
+        let keys: Vec<RecordKey> = records.iter().map(|key| key_of(key)).collect();
+        erase_records(c, org, &connection.as_str().into(), &keys, at).await?;
+        erased.records += u64::try_from(keys.len()).unwrap_or(u64::MAX);
+    }
     let names: Vec<&str> =
         [Some(user.id.0.as_str()), user.external_id.as_deref(), user.fields.email.as_deref()]
             .into_iter()
@@ -188,10 +197,21 @@ pub(crate) async fn erase_user(
             .chain(email.as_deref())
             .collect();
     erased.deliveries += erase_naming(c, org, &names, &parties).await?;
-    user_events::delete_of_user(c, org, &user.id).await?;
-    attributes::forget_samples(c, org, &user.id.0).await?;
     finish(c, org, marks, decides, at).await?;
     Ok(Some(erased))
+}
+
+/// Deletes a user's row, and what was said and done with the user. Answers the keys that decide links anew.
+async fn delete_row(
+    c: &mut Conn,
+    org: &OrgId,
+    user: &EndUser,
+    marks: &mut Marks,
+) -> Result<BTreeSet<keys::Key>> {
+    sqlx::query(DELETE_USER).bind(&org.0).bind(&user.id.0).execute(&mut *c).await?;
+    user_events::delete_of_user(c, org, &user.id).await?;
+    attributes::forget_samples(c, org, &user.id.0).await?;
+    members::after(c, org, &[(Some(user), None)], marks).await
 }
 
 async fn is_shared(c: &mut Conn, org: &OrgId, email: &str, user: &EndUser) -> Result<bool> {
@@ -222,7 +242,15 @@ pub(crate) async fn erase_company(
     let mut marks = Marks::new();
     let mut decides = members::after(c, org, &moves, &mut marks).await?;
 
-    let mut erased = erase_parties(c, org, &parties, Bar::WithReferrers, at).await?;
+    let mut settled = Settled::default();
+    let mut erased = erase_parties(c, org, &parties, Bar::WithReferrers, &mut settled, at).await?;
+    mark_settled(&mut marks, &settled);
+    // Those who are of its parties by association are of nobody now.
+    let connectors = links::connectors(c, org).await?;
+    for (connection, own) in &parties {
+        let Some(connector) = connectors.get(connection) else { continue };
+        decides.extend(own.iter().filter_map(|party| links::party_key(connector, party)));
+    }
     erased.users_unlinked = u64::try_from(before.len()).unwrap_or(u64::MAX);
     let names: Vec<&str> =
         [Some(company.id.0.as_str()), company.external_id.as_deref()].into_iter().flatten().collect();
@@ -263,6 +291,7 @@ async fn erase_parties(
     org: &OrgId,
     parties: &Parties,
     bar: Bar,
+    settled: &mut Settled,
     at: Timestamp,
 ) -> Result<Erased> {
     #[derive(FromRow)]
@@ -308,6 +337,7 @@ async fn erase_parties(
         let done =
             sqlx::query(DELETE_LINKS).bind(&org.0).bind(connection).bind(&list).execute(&mut *c).await?;
         erased.parties += done.rows_affected();
+        settled.add(people::observe(c, org, connection, &[], &all, at).await?);
         forget_sightings(c, org, connection, &all).await?;
         remember(c, org, connection, &all, bar, at).await?;
     }
@@ -367,10 +397,27 @@ pub(crate) async fn erase_records(
         .fetch_all(&mut *c)
         .await?;
 
-    erase_parties(c, org, &Parties::from([(connection.0.clone(), own.clone())]), Bar::Alone, at).await?;
+    let mut names = own.clone();
+    let mut marks = Marks::new();
+    let mut decides = BTreeSet::new();
+    let mut emails = BTreeSet::new();
+    let users = people::users_of(c, org, &connection.0, &own).await?;
+    for id in &users {
+        let Some(user) = identity::find_user(c, org, &Lookup::Id(id.clone())).await? else { continue };
+        names.extend([user.id.0.clone()].into_iter().chain(user.external_id.clone()));
+        names.extend(user.fields.email.clone().into_iter().chain(rows::email_key(&user)));
+        emails.extend(rows::email_key(&user));
+        decides.extend(delete_row(c, org, &user, &mut marks).await?);
+    }
+    let mut settled = Settled::default();
+    let parties = Parties::from([(connection.0.clone(), own.clone())]);
+    erase_parties(c, org, &parties, Bar::Alone, &mut settled, at).await?;
+    // Who is a user by another record, too, is one by that alone now.
+    settled.add(people::reevaluate(c, org, &emails, &users, at).await?);
+    settled.add(links::reevaluate(c, org, &decides, at).await?);
+    mark_settled(&mut marks, &settled);
     sqlx::query(DELETE_REFS_TO).bind(&org.0).bind(&connection.0).bind(&list).execute(&mut *c).await?;
 
-    let mut names = own.clone();
     for row in &rows {
         let payload: Value = from_json("mirror_records", "payload", connection.as_str(), &row.payload)?;
         addresses(&payload, &mut names);
@@ -393,7 +440,6 @@ pub(crate) async fn erase_records(
     for sql in [DELETE_AUDITS_NAMING, DELETE_ATTEMPTS_NAMING, DELETE_JOBS_NAMING, DELETE_CHANGES_NAMING] {
         sqlx::query(sql).bind(&org.0).bind(&list).execute(&mut *c).await?;
     }
-    let mut marks = Marks::new();
     for company in &companies {
         dirty::note(&mut marks, "erased", company);
     }

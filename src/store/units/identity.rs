@@ -9,7 +9,7 @@ use super::dirty::{self, Marks};
 use super::links::{self, LinkRow, MANUAL, Settled};
 use super::members::{self, mark_settled};
 use super::rows::{self, CompanyRow, UserRow};
-use super::{Conn, Db, keys, product};
+use super::{Conn, Db, keys, people, product};
 use crate::domain::companies::{Company, TraitPatch};
 use crate::domain::users::EndUser;
 use crate::domain::{CompanyId, ConnectionId, OrgId, Rank, UserId};
@@ -51,14 +51,15 @@ statements! {
     SETTLE_PLACEHOLDER = "UPDATE companies SET placeholder = false, version = version + 1
         WHERE org_id = $1 AND id = $2 AND placeholder";
     DELETE_USER = "DELETE FROM end_users WHERE org_id = $1 AND id = $2";
-    LIST_LINKS = "SELECT connection_id, party_key, party_label, company_id, state, rule, reason, evidence, updated_at
+    LIST_LINKS = "SELECT connection_id, party_key, party_label, company_id, state, rule, reason, evidence, person,
+            updated_at
         FROM company_links
-        WHERE org_id = $1 AND ($2 = '' OR state = $2) AND ($3 = '' OR company_id = $3)
+        WHERE org_id = $1 AND NOT person AND ($2 = '' OR state = $2) AND ($3 = '' OR company_id = $3)
             AND (updated_at < $4 OR (updated_at = $4 AND (connection_id, party_key) > ($5, $6)))
         ORDER BY updated_at DESC, connection_id, party_key LIMIT $7";
     COUNT_COMPANIES = "SELECT COUNT(*) FROM companies WHERE org_id = $1";
     COUNT_USERS = "SELECT COUNT(*) FROM end_users WHERE org_id = $1";
-    COUNT_LINKS = "SELECT state, COUNT(*) FROM company_links WHERE org_id = $1 GROUP BY state";
+    COUNT_LINKS = "SELECT state, COUNT(*) FROM company_links WHERE org_id = $1 AND NOT person GROUP BY state";
 }
 
 async fn company_row(c: &mut Conn, org: &OrgId, lookup: &Lookup) -> Result<Option<CompanyRow>> {
@@ -277,6 +278,8 @@ pub(crate) async fn delete_user(c: &mut Conn, org: &OrgId, id: &UserId, at: Time
     }
     let mut marks = Marks::new();
     let changed = members::after(c, org, &[(Some(&user), None)], &mut marks).await?;
+    let emails = rows::trusted_email(&user).into_iter().collect();
+    mark_settled(&mut marks, &people::reevaluate(c, org, &emails, &[user.id.0].into(), at).await?);
     let settled = links::reevaluate(c, org, &changed, at).await?;
     mark_settled(&mut marks, &settled);
     dirty::mark(c, org, &marks, at).await?;
@@ -379,7 +382,13 @@ pub(crate) async fn put_manual_link(
     };
     links::write_links(c, org, std::slice::from_ref(&decided)).await?;
     let mut settled = Settled::default();
-    if old != decided.company_id {
+    if old != decided.company_id && decided.person {
+        let followed = people::follow(c, org, &[(connection.0.clone(), key)].into(), at).await?;
+        settled.members.extend(followed.members);
+        changed.extend(followed.keys);
+        let left: BTreeSet<String> = old.into_iter().collect();
+        changed.extend(links::remove_bare_placeholders(c, org, &left, &mut settled).await?);
+    } else if old != decided.company_id {
         let connectors = links::connectors(c, org).await?;
         changed.extend(connectors.get(&connection.0).and_then(|connector| links::party_key(connector, &key)));
         settled.companies.extend(old.clone());
@@ -387,7 +396,7 @@ pub(crate) async fn put_manual_link(
         let left: BTreeSet<String> = old.into_iter().collect();
         changed.extend(links::remove_bare_placeholders(c, org, &left, &mut settled).await?);
     }
-    settled.companies.extend(links::reevaluate(c, org, &changed, at).await?.companies);
+    settled.add(links::reevaluate(c, org, &changed, at).await?);
     let mut marks = Marks::new();
     mark_settled(&mut marks, &settled);
     dirty::mark(c, org, &marks, at).await?;

@@ -14,7 +14,7 @@ use super::changes::{self, Change};
 use super::dirty::{self, Marks};
 use super::erase::Bar;
 use super::members::mark_settled;
-use super::{Conn, adopt, bulk, erase, jobs, links, passes, runs};
+use super::{Conn, adopt, bulk, erase, jobs, links, passes, people, runs};
 use crate::domain::runs::Counts;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::convert::{clean, from_json, json_list, key_text, to_json, us};
@@ -248,6 +248,16 @@ pub(crate) async fn commit_ingest(c: &mut Conn, org: &OrgId, commit: &IngestComm
     });
     all.extend(adopt::adopt(c, org, connection, &owned.collect()).await?);
     changes::follow(c, org, connection, &all, &mut marks).await?;
+    let is_news = |key: &RecordKey| {
+        let key = clean(&key_text(key));
+        !stale.contains(key.as_str()) && !erased.contains(&key)
+    };
+    let persons: Vec<_> = commit.people.iter().filter(|person| is_news(&person.record)).collect();
+    let buried = gone.iter().map(|row| row.record_key.clone()).collect();
+    mark_settled(&mut marks, &people::observe(c, org, connection, &persons, &buried, commit.at).await?);
+    let owners = fresh.iter().chain(&changed).filter(|item| commit.staff.contains(&item.write.key));
+    let owners = owners.map(|item| item.key.clone()).collect();
+    mark_settled(&mut marks, &people::name_owners(c, org, connection, &owners, commit.at).await?);
 
     note_seen(c, org, commit, &unchanged, &incoming, &stale).await?;
     counts.rejected = reject(c, org, commit, &erased).await?;

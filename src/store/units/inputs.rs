@@ -24,7 +24,7 @@ statements! {
         JOIN mirror_records m ON m.connection_id = l.connection_id AND m.party_key = l.party_key
         WHERE l.org_id = $1 AND m.deleted_at IS NULL AND l.company_id", in_list!("$2"));
     LINKED_PARTIES = concat!("SELECT company_id, connection_id, party_key FROM company_links
-        WHERE org_id = $1 AND company_id", in_list!("$2"));
+        WHERE org_id = $1 AND NOT person AND company_id", in_list!("$2"));
     REFERRED = concat!("SELECT '' AS company_id, connection_id, record_key, party_key, refs, facts, changed_at, deleted_at
         FROM mirror_records
         WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));

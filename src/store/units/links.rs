@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::keys::{self, Key};
-use super::{Conn, bulk, new_id_at, rows};
+use super::{Conn, bulk, new_id_at, people, rows};
 use crate::domain::companies::{Company, CompanyFields};
 use crate::domain::keys::{party_kind, party_of_kind};
 use crate::domain::{CompanyId, OrgId};
@@ -22,7 +22,7 @@ use crate::store::{Result, StoreError};
 
 statements! {
     LOAD_LINKS = concat!("SELECT connection_id, party_key, party_label, company_id, state, rule, reason, evidence,
-            updated_at FROM company_links WHERE org_id = $1 AND connection_id = $2 AND party_key", in_list!("$3"));
+            person, updated_at FROM company_links WHERE org_id = $1 AND connection_id = $2 AND party_key", in_list!("$3"));
     LOAD_MATCHES = concat!("SELECT k.value, k.company_id, c.placeholder FROM company_keys k
         JOIN companies c ON c.id = k.company_id
         WHERE k.org_id = $1 AND k.kind = $2 AND k.value", in_list!("$3"), " ORDER BY k.company_id");
@@ -34,6 +34,8 @@ statements! {
     CONNECTORS = "SELECT id, connector FROM connections WHERE org_id = $1";
     LOAD_DEPENDENTS = concat!("SELECT DISTINCT connection_id, party_key FROM link_candidates
         WHERE org_id = $1 AND kind = $2 AND value", in_list!("$3"));
+    DELETE_PERSONS = concat!("DELETE FROM company_links
+        WHERE org_id = $1 AND connection_id = $2 AND person AND party_key", in_list!("$3"));
     DELETE_CANDIDATES = concat!("DELETE FROM link_candidates
         WHERE org_id = $1 AND (kind, value, connection_id, party_key) IN
             (SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM", json_rows!("$2"), fence!(), ")");
@@ -60,6 +62,8 @@ pub(crate) struct LinkRow {
     pub(crate) rule: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) evidence: String,
+    /// Whether the party is a person, whose company alone is kept here.
+    pub(crate) person: bool,
     pub(crate) updated_at: i64,
 }
 
@@ -112,6 +116,7 @@ struct Item {
     party: String,
     label: Option<String>,
     evidence: Evidence,
+    person: bool,
     existing: Option<LinkRow>,
 }
 
@@ -208,6 +213,16 @@ fn open_reason(evidence: &Evidence) -> String {
 pub(crate) struct Settled {
     /// Companies whose parties changed.
     pub(crate) companies: BTreeSet<String>,
+    /// Companies whose team changed.
+    pub(crate) members: BTreeSet<String>,
+}
+
+impl Settled {
+    /// Adds what deciding others changed.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.companies.extend(other.companies);
+        self.members.extend(other.members);
+    }
 }
 
 /// Takes parties as a read saw them. Equal evidence costs one look and writes nothing.
@@ -249,6 +264,10 @@ async fn changed_items(
         let evidence = Evidence::of(seen);
         let label = seen.label.as_deref().map(clean);
         let stored = existing.remove(party);
+        if stored.is_none() && seen.person && evidence.candidates.is_empty() {
+            // Many people are of no company; nothing is kept of that.
+            continue;
+        }
         if let Some(row) = &stored
             && row.party_label == label
             && row.evidence == to_json(&evidence)?
@@ -260,6 +279,7 @@ async fn changed_items(
             party: party.clone(),
             label,
             evidence,
+            person: seen.person,
             existing: stored,
         });
     }
@@ -314,6 +334,7 @@ async fn dependents(
                 label: row.party_label.clone(),
                 evidence: from_json("company_links", "evidence", &party, &row.evidence)?,
                 party,
+                person: row.person,
                 existing: Some(row),
             });
         }
@@ -387,6 +408,7 @@ async fn settle_round(
     let mut created: Vec<Company> = Vec::new();
     let mut links: Vec<LinkRow> = Vec::new();
     let mut left: BTreeSet<String> = BTreeSet::new();
+    let mut people: BTreeSet<people::Place> = BTreeSet::new();
     let connectors = connectors(c, org).await?;
     let mut moved: BTreeSet<Key> = BTreeSet::new();
     let mut placeholders: HashSet<String> =
@@ -434,7 +456,10 @@ async fn settle_round(
                 (_, None) => (LinkState::Unmatched, None, None, Some(open_reason(&item.evidence))),
             },
         };
-        if own != company {
+        if own != company && item.person {
+            left.extend(own.clone());
+            people.insert((item.connection.clone(), item.party.clone()));
+        } else if own != company {
             settled.companies.extend(own.clone());
             settled.companies.extend(company.clone());
             left.extend(own.clone());
@@ -463,6 +488,7 @@ async fn settle_round(
             rule,
             reason,
             evidence,
+            person: item.person,
             updated_at: us(at),
         };
         match existing {
@@ -480,6 +506,12 @@ async fn settle_round(
     let mut changed = make_placeholders(c, org, &created).await?;
     write_links(c, org, &links).await?;
     write_candidates(c, org, items).await?;
+    if !people.is_empty() {
+        // Before the companies are looked at that they leave.
+        let followed = people::follow(c, org, &people, at).await?;
+        settled.members.extend(followed.members);
+        changed.extend(followed.keys);
+    }
     changed.extend(remove_bare_placeholders(c, org, &left, settled).await?);
     changed.extend(moved);
     Ok(changed)
@@ -593,7 +625,7 @@ pub(crate) async fn write_links(c: &mut Conn, org: &OrgId, links: &[LinkRow]) ->
     bulk::insert(
         c,
         "INSERT INTO company_links (org_id, connection_id, party_key, party_label, company_id, state, rule, \
-         reason, evidence, updated_at)",
+         reason, evidence, person, updated_at)",
         links,
         "ON CONFLICT (connection_id, party_key) DO UPDATE SET party_label = excluded.party_label, \
          company_id = excluded.company_id, state = excluded.state, rule = excluded.rule, \
@@ -608,6 +640,7 @@ pub(crate) async fn write_links(c: &mut Conn, org: &OrgId, links: &[LinkRow]) ->
                 .push_bind(&x.rule)
                 .push_bind(&x.reason)
                 .push_bind(&x.evidence)
+                .push_bind(x.person)
                 .push_bind(x.updated_at);
         },
     )
@@ -677,6 +710,7 @@ pub(crate) async fn remove_bare_placeholders(
     delete_companies(c, org, &bare).await?;
     for id in &bare {
         settled.companies.remove(id);
+        settled.members.remove(id);
     }
     Ok(keys.into_iter().map(|row| (row.kind, row.value)).collect())
 }
@@ -693,6 +727,29 @@ pub(crate) async fn delete_companies(c: &mut Conn, org: &OrgId, ids: &[String]) 
         DELETE_COMPANIES,
     ] {
         sqlx::query(sql).bind(&org.0).bind(&list).execute(&mut *c).await?;
+    }
+    Ok(())
+}
+
+/// Deletes what is kept of the companies of people.
+pub(crate) async fn delete_people(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    records: &BTreeSet<&String>,
+) -> Result<()> {
+    let rows = load_links(c, org, connection, records.iter().copied()).await?;
+    let mut candidates = Vec::new();
+    for row in rows.values().filter(|row| row.person) {
+        for (kind, value) in candidates_of(&row.party_key, &row.evidence)? {
+            candidates.push((kind, value, connection, row.party_key.as_str()));
+        }
+    }
+    if !candidates.is_empty() {
+        sqlx::query(DELETE_CANDIDATES).bind(&org.0).bind(to_json(&candidates)?).execute(&mut *c).await?;
+    }
+    if !rows.is_empty() {
+        sqlx::query(DELETE_PERSONS).bind(&org.0).bind(connection).bind(json_list(records)).execute(c).await?;
     }
     Ok(())
 }

@@ -53,4 +53,7 @@ pub(crate) fn mark_settled(marks: &mut Marks, settled: &Settled) {
     for company in &settled.companies {
         dirty::note(marks, "link", company);
     }
+    for company in &settled.members {
+        dirty::note(marks, "members", company);
+    }
 }

@@ -24,7 +24,7 @@ statements! {
         FROM company_links l
         JOIN mirror_records m ON m.connection_id = l.connection_id AND m.record_key = l.party_key
         WHERE l.org_id = $1 AND l.connection_id = $2 AND l.party_key > $3 AND l.company_id IS NULL
-            AND m.record_key > $3 AND (l.rule IS NULL OR l.rule <> 'manual') AND m.deleted_at IS NULL
+            AND m.record_key > $3 AND (l.rule IS NULL OR l.rule <> 'manual') AND NOT l.person AND m.deleted_at IS NULL
         ORDER BY l.party_key LIMIT $4";
     COUNT_STREAMS = "SELECT stream, COUNT(*) AS records FROM mirror_records
         WHERE org_id = $1 AND connection_id = $2 AND deleted_at IS NULL GROUP BY stream";

@@ -30,6 +30,7 @@ pub(crate) mod links;
 pub(crate) mod members;
 pub(crate) mod mirror;
 pub(crate) mod passes;
+pub(crate) mod people;
 pub(crate) mod product;
 pub(crate) mod rates;
 pub(crate) mod rows;
@@ -86,6 +87,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         members::ALL,
         mirror::ALL,
         passes::ALL,
+        people::ALL,
         product::ALL,
         rates::ALL,
         rows::ALL,

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 
 use super::changes::{self, Change};
 use super::dirty::{self, Marks};
-use super::{Conn, ingest, jobs};
+use super::{Conn, ingest, jobs, members, people};
 use crate::domain::jobs::Fence;
 use crate::domain::runs::Counts;
 use crate::domain::{ConnectionId, OrgId};
@@ -307,6 +307,9 @@ async fn sweep(
     }
     let mut marks = Marks::new();
     changes::follow(c, org, connection.as_str(), &all, &mut marks).await?;
+    let gone = swept.iter().map(|row| row.record_key.clone()).collect();
+    let settled = people::observe(c, org, connection.as_str(), &[], &gone, at).await?;
+    members::mark_settled(&mut marks, &settled);
     let dirty = dirty::mark(c, org, &marks, at).await?;
     Ok(Ingested {
         counts: Counts { deleted: i64::try_from(swept.len()).unwrap_or(i64::MAX), ..Counts::default() },

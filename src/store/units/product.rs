@@ -11,6 +11,7 @@ use sqlx::FromRow;
 use super::dirty::{self, Marks};
 use super::links;
 use super::members::{self, mark_settled};
+use super::people;
 use super::rows::{self, CompanyRow, UserRow};
 use super::{Conn, keys, new_id_at, sessions, user_events};
 use crate::domain::companies::{Company, CompanyFields, FieldSource, TraitPatch};
@@ -451,9 +452,10 @@ impl Desk {
                     x.slot.now != *before && keys::of_company(before) != keys::of_company(&x.slot.now)
                 })
         }) || self.users.iter().any(|slot| {
-            let place = |user: &EndUser| (user.company_id.clone(), rows::matchable_email(user));
+            let place =
+                |user: &EndUser| (user.company_id.clone(), rows::matchable_email(user), identity(user));
             match &slot.before {
-                None => slot.now.company_id.is_some(),
+                None => slot.now.company_id.is_some() || identity(&slot.now).1.is_some(),
                 Some(before) => slot.now != *before && place(before) != place(&slot.now),
             }
         })
@@ -464,10 +466,26 @@ impl Desk {
         let mut decides = BTreeSet::new();
         self.write_companies(c, org, &mut marks, &mut decides).await?;
         self.write_users(c, org, &mut marks, &mut decides).await?;
+        let (emails, users) = self.identified();
+        mark_settled(&mut marks, &people::reevaluate(c, org, &emails, &users, at).await?);
         let settled = links::reevaluate(c, org, &decides, at).await?;
         mark_settled(&mut marks, &settled);
         dirty::mark(c, org, &marks, at).await?;
         Ok(())
+    }
+
+    /// Addresses and users by which a provider's people may be others than they were.
+    fn identified(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let (mut emails, mut users) = (BTreeSet::new(), BTreeSet::new());
+        for slot in &self.users {
+            let (old, new) = (slot.before.as_ref().map(identity), identity(&slot.now));
+            if old.as_ref() == Some(&new) {
+                continue;
+            }
+            users.extend(slot.before.as_ref().map(|before| before.id.0.clone()));
+            emails.extend(old.and_then(|(_, email)| email).into_iter().chain(new.1));
+        }
+        (emails, users)
     }
 
     async fn write_companies(
@@ -595,6 +613,11 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// By what a provider's person may be the user.
+fn identity(user: &EndUser) -> (Option<String>, Option<String>) {
+    (user.external_id.clone(), rows::trusted_email(user))
 }
 
 /// Whether nothing differs but when the user was seen.
@@ -755,9 +778,26 @@ fn merge_user(
         context: &mut user.context,
         provenance: &mut user.provenance,
     };
-    let changed = merge(&mut row, &part, write, traits::user_kind, cleared)?;
+    let mut changed = merge(&mut row, &part, write, traits::user_kind, cleared)?;
+    for layer in part.layers.iter().filter(|layer| layer.rank == Rank::Server) {
+        for key in layer.patch.traits.keys() {
+            changed.ranks |= confirm(&mut user.provenance, key, write);
+        }
+    }
     user.fields = traits::from_map(fields)?;
     Ok(changed)
+}
+
+/// What a record of a provider said, and the product says as well, is the product's word from then on: a user is the
+/// same whichever of the two came first. True when it was not.
+fn confirm(provenance: &mut BTreeMap<String, FieldSource>, key: &str, write: &ProductWrite) -> bool {
+    match provenance.get_mut(key) {
+        Some(from) if from.rank == Rank::Synced => {
+            *from = FieldSource { rank: Rank::Server, source: write.source.clone(), at: write.at };
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Links a user to a company, unless its link is of a higher rank. True when something of it changed.
@@ -768,7 +808,10 @@ fn link(user: &mut EndUser, company: &CompanyId, rank: Rank, write: &ProductWrit
     let from = FieldSource { rank, source: write.source.clone(), at: write.at };
     let same = user.company_id.as_ref() == Some(company);
     user.company_id = Some(company.clone());
-    let raised = traits::rank(&mut user.provenance, rows::COMPANY_LINK, false, same, &from);
+    let mut raised = traits::rank(&mut user.provenance, rows::COMPANY_LINK, false, same, &from);
+    if rank == Rank::Server {
+        raised |= confirm(&mut user.provenance, rows::COMPANY_LINK, write);
+    }
     !same || raised
 }
 

@@ -304,8 +304,7 @@ impl UserRow {
     }
 }
 
-/// What the provenance calls the link of a user to a company.
-pub(crate) const COMPANY_LINK: &str = "company_id";
+pub(crate) use crate::store::traits::COMPANY_LINK;
 
 /// The address by which a party may find the user's company. What a browser merely claimed, the address or the
 /// company, identifies nobody.
@@ -315,6 +314,12 @@ pub(crate) fn matchable_email(user: &EndUser) -> Option<String> {
         return None;
     }
     email_key(user)
+}
+
+/// The address by which a provider's person may be the user: not one that a browser merely claimed.
+pub(crate) fn trusted_email(user: &EndUser) -> Option<String> {
+    let claimed = user.provenance.get("email").is_some_and(|source| source.rank == Rank::Claimed);
+    if claimed { None } else { email_key(user) }
 }
 
 /// The address in its normal form, whoever said it.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::FromRow;
 
 use super::dirty::{self, Marks};
-use super::{Conn, Db, links};
+use super::{Conn, Db, links, people};
 use crate::domain::connections::{Connection, ConnectionStatus};
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::convert::{clean, from_json, from_word, time, to_json, us, word};
@@ -229,6 +229,7 @@ pub(crate) async fn delete_connection(
         sqlx::query_scalar::<Db, _>(LINKED_COMPANIES).bind(&org.0).bind(&id.0).fetch_all(&mut *c).await?;
     let linked: BTreeSet<String> = linked.into_iter().collect();
     let mut records = 0;
+    let people = people::forget_connection(c, org, &id.0, at).await?;
     // Secrets, the grant, passes, checkpoints, runs and schedules go with the connection's row.
     for sql in [
         DELETE_RECORDS,
@@ -249,9 +250,10 @@ pub(crate) async fn delete_connection(
     if gone.rows_affected() == 0 {
         return Ok(None);
     }
-    let mut settled = links::Settled { companies: linked.clone() };
+    let mut settled = links::Settled { companies: linked.clone(), ..links::Settled::default() };
+    settled.add(people);
     let keys = links::remove_bare_placeholders(c, org, &linked, &mut settled).await?;
-    settled.companies.extend(links::reevaluate(c, org, &keys, at).await?.companies);
+    settled.add(links::reevaluate(c, org, &keys, at).await?);
     let mut marks = Marks::new();
     super::members::mark_settled(&mut marks, &settled);
     dirty::mark(c, org, &marks, at).await?;

@@ -1,6 +1,6 @@
 //! Events, days of activity, what a session leaves to its user, and what goes with a user or a company.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use connector_sdk::Timestamp;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::domain::conversations::{ActivityDay, UserEvent};
 use crate::domain::{CompanyId, EventId, OrgId, Rank, UserId};
 use crate::store::Result;
 use crate::store::conversations::{Author, EventWrite, Refusal, SessionLinked};
-use crate::store::convert::{clean, from_json, time, to_json, us, word};
+use crate::store::convert::{clean, from_json, json_list, time, to_json, us, word};
 use crate::store::identity::Lookup;
 
 statements! {
@@ -40,6 +40,20 @@ statements! {
         in_select!("SELECT id FROM user_events WHERE org_id = $1 AND created_at < $2 ORDER BY created_at LIMIT $3"));
     PRUNE_ACTIVITY = "DELETE FROM activity_days WHERE org_id = $1 AND (user_id, day) IN
         (SELECT user_id, day FROM activity_days WHERE org_id = $1 AND day < $2 ORDER BY day LIMIT $3)";
+    WITH_HISTORY = concat!("SELECT user_id FROM conversations WHERE org_id = $1 AND user_id IS NOT NULL AND user_id",
+            in_list!("$2"),
+        " UNION SELECT user_id FROM tickets WHERE org_id = $1 AND user_id IS NOT NULL AND user_id", in_list!("$2"),
+        " UNION SELECT user_id FROM user_events WHERE org_id = $1 AND user_id IS NOT NULL AND user_id", in_list!("$2"),
+        " UNION SELECT user_id FROM activity_days WHERE org_id = $1 AND user_id", in_list!("$2"));
+    MOVE_CONVERSATIONS = "UPDATE conversations SET user_id = $3, updated_at = $4 WHERE org_id = $1 AND user_id = $2";
+    MOVE_TICKETS = "UPDATE tickets SET user_id = $3, updated_at = $4 WHERE org_id = $1 AND user_id = $2";
+    MOVE_EVENTS = "UPDATE user_events SET user_id = $3 WHERE org_id = $1 AND user_id = $2";
+    MOVE_ACTIVITY = "INSERT INTO activity_days (org_id, user_id, day, identifies, events, messages, tickets)
+        SELECT org_id, CAST($3 AS TEXT), day, identifies, events, messages, tickets FROM activity_days
+        WHERE org_id = $1 AND user_id = $2
+        ON CONFLICT (user_id, day) DO UPDATE SET identifies = activity_days.identifies + excluded.identifies,
+            events = activity_days.events + excluded.events, messages = activity_days.messages + excluded.messages,
+            tickets = activity_days.tickets + excluded.tickets";
     DELETE_CONVERSATIONS_OF = "DELETE FROM conversations WHERE org_id = $1 AND user_id = $2";
     DELETE_TICKETS_OF = "DELETE FROM tickets WHERE org_id = $1 AND user_id = $2";
     DELETE_EVENTS_OF = "DELETE FROM user_events WHERE org_id = $1 AND user_id = $2";
@@ -294,6 +308,29 @@ pub(crate) async fn delete_of_user(c: &mut Conn, org: &OrgId, user: &UserId) -> 
     for sql in [DELETE_CONVERSATIONS_OF, DELETE_TICKETS_OF, DELETE_EVENTS_OF, DELETE_ACTIVITY_OF] {
         sqlx::query(sql).bind(&org.0).bind(&user.0).execute(&mut *c).await?;
     }
+    Ok(())
+}
+
+/// Those of the users with whom something was said or done.
+pub(crate) async fn with_history(
+    c: &mut Conn,
+    org: &OrgId,
+    users: &BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
+    let found: Vec<String> =
+        sqlx::query_scalar(WITH_HISTORY).bind(&org.0).bind(json_list(users)).fetch_all(c).await?;
+    Ok(found.into_iter().collect())
+}
+
+/// Makes what is kept here of a user another one's, who is the same person.
+pub(crate) async fn hand_over(c: &mut Conn, org: &OrgId, from: &str, to: &str, at: Timestamp) -> Result<()> {
+    for sql in [MOVE_CONVERSATIONS, MOVE_TICKETS] {
+        sqlx::query(sql).bind(&org.0).bind(from).bind(to).bind(us(at)).execute(&mut *c).await?;
+    }
+    for sql in [MOVE_EVENTS, MOVE_ACTIVITY] {
+        sqlx::query(sql).bind(&org.0).bind(from).bind(to).execute(&mut *c).await?;
+    }
+    sqlx::query(DELETE_ACTIVITY_OF).bind(&org.0).bind(from).execute(c).await?;
     Ok(())
 }
 

@@ -42,7 +42,15 @@ async fn nothing_of_a_forgotten_person_is_left(app: &App) {
     let key = format!("contacts/{canary}");
     let canaries = ["canary", key.as_str()];
     let held = app.holding(&canaries).await;
-    for table in ["mirror_records", "record_refs", "deliveries"] {
+    for table in [
+        "mirror_records",
+        "record_refs",
+        "deliveries",
+        "end_users",
+        "user_links",
+        "user_candidates",
+        "company_keys",
+    ] {
         assert!(held.iter().any(|place| place.contains(&format!(" in {table}:"))), "{table}: {held:#?}");
     }
     let record = async |stream: &str, id: u64| {

@@ -10,6 +10,7 @@ use halo_sync::store::Store;
 use halo_sync::store::identity::{LinkCandidate, Lookup, NewCompany, PartyObserved, WriteSource};
 use halo_sync::store::jobs::{Claim, Take};
 use halo_sync::store::mirror::{Checkpoint, IngestCommit, Ingested, MirrorWrite};
+use halo_sync::store::people::PersonObserved;
 use serde_json::{Value, json};
 
 pub(crate) use super::settings::{at, connection};
@@ -71,6 +72,8 @@ pub(crate) fn commit(read_seq: i64, records: Vec<MirrorWrite>) -> IngestCommit {
         tombstones: Vec::new(),
         rejected: Vec::new(),
         parties: Vec::new(),
+        people: Vec::new(),
+        staff: Default::default(),
         checkpoint: None,
         others: Vec::new(),
         deliveries: Vec::new(),
@@ -104,6 +107,25 @@ pub(crate) fn party(name: &str, candidates: &[(&'static str, &str, &str)], creat
             domain: None,
             source: "stripe".to_owned(),
         }),
+        person: false,
+    }
+}
+
+/// A person as a CRM knows them.
+pub(crate) fn person(name: &str, emails: &[&str], traits: &[(&str, &str)]) -> PersonObserved {
+    let text = |text: &&str| (*text).to_owned();
+    let mut traits: BTreeMap<String, String> =
+        traits.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    traits.extend(emails.first().map(|email| ("email".to_owned(), (*email).to_owned())));
+    PersonObserved {
+        record: key(name),
+        source: "crm".to_owned(),
+        emails: emails.iter().map(text).collect(),
+        traits,
+        owner: None,
+        merged: Vec::new(),
+        create: true,
+        deleted: false,
     }
 }
 

@@ -38,6 +38,7 @@ mod inbox;
 mod kit;
 mod links;
 mod mirror;
+mod people;
 mod product;
 mod rates;
 mod schema;

@@ -92,7 +92,7 @@ async fn every_statement_is_prepared_on_sqlite() {
 
 /// Tables that grow with the customers, whose rows no statement of a page, a webhook, a derivation or a chat may
 /// look for by walking them.
-const LARGE: [&str; 16] = [
+const LARGE: [&str; 18] = [
     "companies",
     "company_keys",
     "company_links",
@@ -109,6 +109,8 @@ const LARGE: [&str; 16] = [
     "tickets",
     "user_events",
     "activity_days",
+    "user_links",
+    "user_candidates",
 ];
 /// Statements that walk an organisation's or a connection's rows, as they are meant to: counts, what goes with a
 /// connection or names what was deleted, and whether anything is dirty at all.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use halo_sync::store::identity::PartyObserved;
 use halo_sync::store::{OpenMode, Store};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
@@ -15,6 +16,9 @@ const KNOWN: &[&str] = &[
     "company_keys",
     "company_links",
     "link_candidates",
+    "end_users",
+    "user_links",
+    "user_candidates",
     "mirror_records",
     "record_refs",
     "rejected_records",
@@ -46,6 +50,12 @@ async fn backfill(store: &dyn Store, first: i64) -> (i64, i64) {
                 "same",
             ));
             one.parties.push(party(&name, &[("domain", "domain", &domain)], true));
+            let contact = format!("contacts/{}", page * 50 + n);
+            one.records.push(record(&contact, Some(&name), &[], "same"));
+            let number = (page * 50 + n).to_string();
+            let of = [("association", "party:stripe/customers", number.as_str())];
+            one.parties.push(PartyObserved { person: true, label: None, ..party(&contact, &of, false) });
+            one.people.push(person(&contact, &[&format!("jane@{domain}")], &[("name", "Jane")]));
         }
         one.checkpoint = Some(checkpoint("customers", "all", pass.generation, page == 2));
         let done = ingest(store, one).await;
@@ -59,7 +69,7 @@ async fn backfill(store: &dyn Store, first: i64) -> (i64, i64) {
 async fn prepare(store: &dyn Store) {
     connected(store).await;
     company(store, "real", json!({"domain": "c7.example.com"}), 1).await;
-    assert_eq!(backfill(store, 10).await, (300, 150));
+    assert_eq!(backfill(store, 10).await, (450, 150));
     assert_eq!(take_dirty(store).await.len(), 150);
 }
 
@@ -98,7 +108,7 @@ async fn on_postgres() {
     prepare(&*engine).await;
     let mut c = PgConnection::connect(&database.url).await.unwrap();
     let before = dump_postgres(&mut c).await;
-    assert!(before["mirror_records"].len() == 300);
+    assert_eq!((before["mirror_records"].len(), before["end_users"].len()), (450, 150));
     assert_eq!(backfill(&*engine, 100).await, (0, 0));
     assert_eq!(dump_postgres(&mut c).await, before);
     c.close().await.unwrap();

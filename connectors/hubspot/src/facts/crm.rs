@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::Out;
 use super::shape::{Line, Object, date, domain, duration, frequency};
+use crate::config::CONTACT_FIELDS;
 
 const OWNER: &str = "hubspot_owner_id";
 const MERGED: &str = "hs_merged_object_ids";
@@ -84,6 +85,7 @@ pub(super) fn contact(c: Object<'_>, out: &mut Out) {
         lifecycle_stage: c.field("lifecycle_stage", "lifecyclestage"),
         owner: owner_of(&c, out),
         merged: c.parts(MERGED),
+        traits: c.further(&CONTACT_FIELDS),
         deleted: c.archived,
         properties: c.all(),
         id: c.id,

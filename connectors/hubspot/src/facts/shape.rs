@@ -110,6 +110,14 @@ impl Object<'_> {
         self.get(self.property(field, own)).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
+    /// The values of the fields that the settings name beside `known`.
+    pub(super) fn further(&self, known: &[&str]) -> BTreeMap<String, String> {
+        let fields = self.fields.iter().filter(|(field, _)| !known.contains(&field.as_str()));
+        fields
+            .filter_map(|(field, property)| Some((field.clone(), self.get(property)?.trim().to_owned())))
+            .collect()
+    }
+
     pub(super) fn is(&self, name: &str) -> bool {
         self.get(name) == Some("true")
     }

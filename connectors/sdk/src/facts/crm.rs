@@ -84,6 +84,9 @@ pub struct Person {
     /// Ids of the persons that were merged into this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged: Vec<String>,
+    /// What the settings take for further traits of the end user, by the traits' names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub traits: BTreeMap<String, String>,
     /// Whether the provider says that they are gone.
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub deleted: bool,
