@@ -53,6 +53,8 @@ pub fn observe(
     facts: &[Fact],
 ) -> Option<PartyObserved> {
     let of = of?;
+    // Another's document is none, whichever stream it stands in.
+    let is_party = is_party && of == key;
     let ways = Ways { connector, settings, party: key, candidates: Vec::new() };
     facts.iter().find_map(|fact| match fact {
         Fact::BillingAccount(account) if is_party => Some(ways.clone().billing_account(account)),
