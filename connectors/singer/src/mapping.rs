@@ -495,7 +495,7 @@ mod tests {
         assert_eq!(account.id, record.key.id);
         assert_eq!(account.metadata["company_id"], "42");
         assert_eq!(account.created.unwrap().timestamp_millis(), 1_500);
-        assert_eq!(note.traits["balance"], "12.50");
+        assert_eq!(note.traits["balance"], json!(12.5));
         assert_eq!(note.context[0].value, json!(["x"]));
     }
 

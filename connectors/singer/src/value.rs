@@ -1,4 +1,4 @@
-//! Values by their path in a record. Numbers are read by the digits that stand in the text: no float comes about.
+//! Values by their path in a record. Numbers are read by the digits that stand in the text: no figure goes through a float.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -118,7 +118,14 @@ pub(crate) fn text_of(raw: &RawValue) -> Result<Option<String>, Wrong> {
     Ok((!text.trim().is_empty()).then_some(text))
 }
 
-/// A value as it is shown: JSON, in which numbers that are not whole are texts of their digits.
+/// The number as JSON programs keep it, where that has every digit of the text.
+fn whole_digits(text: &str) -> Option<serde_json::Number> {
+    let number = serde_json::Number::from_f64(text.parse().ok()?)?;
+    let kept: Decimal = number.to_string().parse().ok()?;
+    (text.parse() == Ok(kept)).then_some(number)
+}
+
+/// A value as it is shown: JSON, in which numbers that would lose digits are texts of them.
 pub(crate) fn shown(raw: &RawValue) -> Result<Value, Wrong> {
     let bad = |_| "not readable as JSON".to_owned();
     Ok(match raw.get().as_bytes().first() {
@@ -134,7 +141,7 @@ pub(crate) fn shown(raw: &RawValue) -> Result<Value, Wrong> {
         }
         Some(b'-' | b'0'..=b'9') => match raw.get().parse::<i64>() {
             Ok(whole) => Value::from(whole),
-            Err(_) => Value::from(raw.get()),
+            Err(_) => whole_digits(raw.get()).map_or_else(|| Value::from(raw.get()), Value::Number),
         },
         _ => serde_json::from_str(raw.get()).map_err(bad)?,
     })
@@ -351,7 +358,7 @@ mod tests {
     #[test]
     fn what_is_shown_keeps_every_digit() {
         let value = shown(&raw(r#"{"a":[1, 2.50, 12345678901234567890], "b":true, "c":null}"#)).unwrap();
-        let expected = r#"{"a":[1,"2.50","12345678901234567890"],"b":true,"c":null}"#;
+        let expected = r#"{"a":[1,2.5,"12345678901234567890"],"b":true,"c":null}"#;
         assert_eq!(value.to_string(), expected);
     }
 }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 pub struct Note {
     /// The provider's id of the record.
     pub id: String,
-    /// Custom fields of the company, by key. Numbers that are not whole are texts of their digits.
+    /// Custom fields of the company, by key. Numbers that would lose digits are texts of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub traits: BTreeMap<String, Value>,
     /// Context entries of the company.
