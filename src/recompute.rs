@@ -12,7 +12,9 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::derive::{self, Derivation, DeriveError, FactRecord, Inputs, Member, Settings, Source, Stored};
+use crate::derive::{
+    self, Derivation, DeriveError, FactRecord, Inputs, Member, Noted, Settings, Source, Stored,
+};
 use crate::domain::companies::Company;
 use crate::domain::connections::Connection;
 use crate::domain::jobs::JobOutcome;
@@ -134,7 +136,7 @@ impl Recompute {
             return DerivationCommit { company_id, seq, write: None };
         }
         let fields = derive::outputs(&derivation);
-        let mut traits = fields.traits;
+        let (mut traits, mut context) = (fields.traits, fields.context);
         // A connection that is gone takes its account ids with it: what the last derivation named and this
         // one does not is removed.
         if let Some(stored) = &previous {
@@ -142,6 +144,12 @@ impl Recompute {
                 for connector in by_connector.keys() {
                     traits.entry(format!("{connector}_{kind}_id")).or_insert(Value::Null);
                 }
+            }
+            for key in stored.noted.traits.keys() {
+                traits.entry(key.clone()).or_insert(Value::Null);
+            }
+            for key in stored.noted.context.keys() {
+                context.entry(Noted::context_key(key)).or_insert(None);
             }
         }
         let write = DerivationWrite {
@@ -152,7 +160,7 @@ impl Recompute {
             fields: fields.columns,
             owned_fields: fields.owned,
             traits,
-            context: fields.context,
+            context,
             test: fields.test,
         };
         DerivationCommit { company_id, seq, write: Some(write) }

@@ -1,6 +1,7 @@
 //! The list of connectors: the only file that names a connector's crate.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::sync::{Arc, LazyLock};
 
 use connector_sdk::DynConnector;
@@ -12,7 +13,16 @@ pub fn connectors() -> Vec<Arc<dyn DynConnector>> {
         Arc::new(connector_hubspot::HubSpot),
         Arc::new(connector_pandadoc::PandaDoc),
         Arc::new(connector_chargebee::Chargebee),
+        Arc::new(connector_singer::Singer::default()),
     ]
+}
+
+/// The first argument by which this program becomes the keeper of a program that a connector runs.
+pub const KEEPER: &str = "keep-tap";
+
+/// Keeps a program to its end, with the arguments behind [`KEEPER`]; its exit code.
+pub fn keep(args: impl Iterator<Item = OsString>) -> u8 {
+    connector_singer::keep(args)
 }
 
 /// Whether a connector of this build has such a stream.

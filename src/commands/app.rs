@@ -162,6 +162,11 @@ impl App {
         }
     }
 
+    /// The environment's variables.
+    pub(super) fn env(&self) -> &[(std::ffi::OsString, std::ffi::OsString)] {
+        &self.sources.env
+    }
+
     /// The settings, read now.
     ///
     /// # Errors

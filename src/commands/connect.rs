@@ -1,8 +1,10 @@
 //! `halo-sync connect`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use connector_sdk::{AuthKind, DynConnector};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
@@ -38,6 +40,9 @@ pub struct Args {
     /// Address of the provider's API, where it is not the usual one
     #[arg(long, value_name = "URL")]
     pub base_url: Option<String>,
+    /// JSON file with settings of the connection, an object; `-` reads it from stdin
+    #[arg(long, value_name = STDIN_HINT)]
+    pub settings_file: Option<PathBuf>,
     /// A setting of the connection; `halo-sync connectors show NAME` lists them
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub settings: Vec<(String, String)>,
@@ -64,7 +69,7 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
         Some(file) => vec![secret(file, "--webhook-secret-file")?],
         None => Vec::new(),
     };
-    let mut config = Map::new();
+    let mut config = args.settings_file.as_deref().map(settings).transpose()?.unwrap_or_default();
     for (name, value) in &args.settings {
         set(&mut config, name, value)?;
     }
@@ -86,14 +91,19 @@ pub async fn run(app: &App, args: Args) -> Result<(), CommandError> {
         ));
     }
     let name = args.name.clone().unwrap_or_else(|| args.connector.clone());
+    let asks_for_none = |connector: &Arc<dyn DynConnector>| {
+        let spec = connector.spec();
+        spec.id == args.connector && spec.auth.contains(&AuthKind::NoSecret)
+    };
+    let needs_no_key = app.connectors.iter().any(asks_for_none);
     let (connector, config) = (args.connector, Value::Object(config));
     let answer = match key {
-        Some(key) => {
-            let secrets = vec![(API_KEY.to_owned(), key)];
+        key if key.is_some() || needs_no_key => {
+            let secrets = key.into_iter().map(|key| (API_KEY.to_owned(), key)).collect();
             let connect = Connect { connector, name, config, secrets, webhook_secrets, backfill: true };
             host.execute(Request::Connect(connect)).await?
         }
-        None => {
+        _ => {
             let authorize = Authorize { connector, name, config, webhook_secrets };
             super::authorize::run(app, &host, authorize, Duration::from_secs(args.wait)).await?
         }
@@ -162,6 +172,13 @@ fn secret(file: &Path, flag: &str) -> Result<SecretString, CommandError> {
         .try_this("Put the secret alone into the file, for example with: cat > FILE"));
     }
     Ok(SecretString::from(text.to_owned()))
+}
+
+/// Settings from a file or stdin.
+fn settings(file: &Path) -> Result<Map<String, Value>, CommandError> {
+    serde_json::from_str(&read_text(file)?).map_err(|e| {
+        CommandError::usage(format!("--settings-file: {} is no JSON object: {e}", file.display()))
+    })
 }
 
 /// `link.customer_id_field=billing_ref` sets a nested member. A value that is JSON is taken as such, any

@@ -104,6 +104,7 @@ fn describe(spec: &Spec) -> String {
     for auth in &spec.auth {
         let _ = match auth {
             AuthKind::ApiKey { help } => writeln!(text, "  API key: {help}"),
+            AuthKind::NoSecret => writeln!(text, "  None, where the account asks for none"),
             AuthKind::OAuth2 { scopes, .. } => writeln!(text, "  OAuth 2, scopes {}", scopes.join(" ")),
         };
     }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use connector_sdk::HttpClient;
+use connector_sdk::{HttpClient, Programs};
 use serde_json::Value;
 
 use super::{App, CommandError, ExitCode};
 use crate::attributes::Attributes;
 use crate::chat::{Chat, Model, ModelSettings};
-use crate::config::{Config, DatabaseTarget, Loaded, OrgEntry, SecretKeySource};
+use crate::config::{Config, DatabaseTarget, Loaded, OrgEntry, SecretKeySource, Singer};
 use crate::derive;
 use crate::domain::OrgId;
 use crate::domain::connections::ConnectionStatus;
@@ -26,6 +26,7 @@ use crate::http::control;
 use crate::http::sdk::PromptSettings;
 use crate::jobs::RuntimeHandle;
 use crate::recompute;
+use crate::registry;
 use crate::service::sealing::missing_keys;
 use crate::service::{AuditPlan, OrgChange, Request, ScheduleTemplate, Services};
 use crate::store::{self, JobsSignal, OpenMode, Store, StoreConfig, StoreError, Target};
@@ -419,6 +420,36 @@ fn apps(config: &Config) -> BTreeMap<String, oauth::App> {
     apps.collect()
 }
 
+/// Variables of this process's environment that say how the network is reached.
+const OF_THE_NETWORK: [&str; 9] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+];
+
+/// The programs that the settings allow (`[singer]`).
+fn programs(app: &App, settings: &Singer) -> Programs {
+    let env = app.env().iter().filter(|(name, _)| OF_THE_NETWORK.iter().any(|known| name == known));
+    Programs {
+        by_name: settings.taps.clone(),
+        // A system that does not say where this program is has no keeper, and a tap is refused with that reason.
+        keeper: std::env::current_exe()
+            .map(|path| vec![path.into_os_string(), registry::KEEPER.into()])
+            .unwrap_or_default(),
+        env: env.cloned().collect(),
+        memory: settings.memory_mb << 20,
+        total: Duration::from_secs(settings.run_seconds),
+        idle: Duration::from_secs(settings.idle_seconds),
+        line: settings.line_bytes,
+    }
+}
+
 fn services(
     app: &App,
     loaded: &Loaded,
@@ -428,7 +459,8 @@ fn services(
     let http = HttpClient::new(connector_sdk::http::HttpConfig::default(), app.clock.clone())?;
     let providers =
         Providers::new(store.clone(), app.clock.clone(), http, Arc::new(keyring), app.connectors.0.clone())
-            .with_apps(apps(&loaded.config))?;
+            .with_apps(apps(&loaded.config))?
+            .with_programs(&programs(app, &loaded.config.singer));
     let sync = &loaded.config.sync;
     let template = |kind, expression: &str| ScheduleTemplate {
         kind,

@@ -369,6 +369,10 @@ fn typed(key: &str, text: &str, default: &Value, origin: &Origin) -> Result<Valu
             "false" | "0" | "no" | "off" => Ok(Value::Bool(false)),
             _ => Err(wrong("true or false")),
         },
+        Value::Object(_) => match toml_scalar(text) {
+            table @ Value::Object(_) => Ok(table),
+            _ => Err(wrong("a table, as { name = \"value\" }")),
+        },
         _ => Ok(Value::String(text.to_owned())),
     }
 }

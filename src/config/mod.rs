@@ -21,6 +21,7 @@ mod retention;
 mod secret;
 mod security;
 mod server;
+mod singer;
 mod sync;
 mod webhooks;
 mod worker;
@@ -47,6 +48,7 @@ pub use retention::Retention;
 pub use secret::Secret;
 pub use security::{SecretKeySource, Security};
 pub use server::Server;
+pub use singer::Singer;
 pub use sync::Sync;
 pub use webhooks::Webhooks;
 pub use worker::Worker;
@@ -80,6 +82,8 @@ pub struct Config {
     pub limits: Limits,
     /// Apps that are registered at providers, by connector.
     pub oauth: OAuth,
+    /// Programs that Singer connections may run.
+    pub singer: Singer,
     /// Organisations.
     pub orgs: Orgs,
     /// The text that the chat's prompt gets.
@@ -191,6 +195,7 @@ impl Loaded {
         self.config.orgs.check(&mut found);
         self.config.chat.check(&mut found);
         self.config.oauth.check(&mut found);
+        self.config.singer.check(&mut found);
         self.config.retention.check(&mut found);
         found.problems
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use connector_sdk::facts::{
     BillingAccount, CatalogItem, Charge, Contract, Coupon, Deal, Discount, DiscountRef, Dispute, Fact,
-    Invoice, Organization, Payment, Person, Price, Product, Refund, Settlement, Subscription,
+    Invoice, Note, Organization, Payment, Person, Price, Product, Refund, Settlement, Subscription,
     SubscriptionSchedule, SubscriptionStatus, TaxRate,
 };
 use connector_sdk::{Mode, RecordKey, Role};
@@ -65,6 +65,7 @@ pub(super) struct Book<'a> {
     deals: Index<'a, Deal>,
     organizations: Index<'a, Organization>,
     people: Index<'a, Person>,
+    notes: Index<'a, Note>,
     /// Whether the figures come from test objects.
     pub(super) test: bool,
     include_test_clocks: bool,
@@ -78,12 +79,23 @@ fn put<'a, T>(index: &mut Index<'a, T>, read: &'a Read<'a>, id: &'a str, fact: &
     index.entry((&source.connection, id)).or_insert(Of { source, key: read.key, id, fact });
 }
 
+/// Whether a record speaks of money, so that its mode matters. Of a source that may be anything its facts decide.
+fn is_billing(read: &Read<'_>) -> bool {
+    let is_money = |fact: &Fact| {
+        matches!(fact, Fact::BillingAccount(_) | Fact::Subscription(_) | Fact::Invoice(_) | Fact::Payment(_))
+    };
+    match read.source.role {
+        Role::Billing => true,
+        Role::Any => read.facts.iter().any(is_money),
+        Role::Crm | Role::Signature | Role::Support => false,
+    }
+}
+
 impl<'a> Book<'a> {
     pub(super) fn new(inputs: &Inputs<'_>, records: &'a [Read<'a>]) -> Self {
         let mode_of = |source: &Source| if inputs.settings.include_test { Mode::Test } else { source.mode };
         // Test money is never added to real money: where a live billing account is linked, test ones stay out.
-        let billing_modes =
-            || records.iter().filter(|r| r.source.role == Role::Billing).map(|r| mode_of(r.source));
+        let billing_modes = || records.iter().filter(|r| is_billing(r)).map(|r| mode_of(r.source));
         let mode =
             if billing_modes().any(|m| m == Mode::Live) { Some(Mode::Live) } else { billing_modes().next() };
         let mut book = Self {
@@ -94,7 +106,7 @@ impl<'a> Book<'a> {
         };
         for own in [true, false] {
             for read in records {
-                if read.source.role == Role::Billing && Some(mode_of(read.source)) != mode {
+                if is_billing(read) && Some(mode_of(read.source)) != mode {
                     continue;
                 }
                 for fact in &read.facts {
@@ -130,15 +142,17 @@ impl<'a> Book<'a> {
             Fact::Contract(x) => put(&mut self.contracts, read, &x.id, &**x),
             Fact::Deal(x) => put(&mut self.deals, read, &x.id, &**x),
             // What a signature tool says beside a document is there to find its company by.
-            Fact::Organization(x) if read.own && read.source.role == Role::Crm => {
+            Fact::Organization(x) if read.own && matches!(read.source.role, Role::Crm | Role::Any) => {
                 put(&mut self.organizations, read, &x.id, x);
             }
+            Fact::Note(x) if read.own => put(&mut self.notes, read, &x.id, x),
             Fact::Person(x) if x.staff => put(&mut self.people, read, &x.id, x),
             Fact::Organization(_)
             | Fact::Person(_)
             | Fact::Engagement(_)
             | Fact::Ticket(_)
-            | Fact::Conversation(_) => {}
+            | Fact::Conversation(_)
+            | Fact::Note(_) => {}
         }
     }
 
@@ -270,6 +284,10 @@ impl<'a> Book<'a> {
     /// The company at CRMs, but for what is gone there. A contact may refer to other companies' records, too.
     pub(super) fn organizations(&self) -> impl Iterator<Item = Of<'a, Organization>> {
         self.organizations.values().copied().filter(|of| !of.fact.deleted)
+    }
+
+    pub(super) fn notes(&self) -> impl Iterator<Item = Of<'a, Note>> {
+        self.notes.values().copied()
     }
 
     /// Somebody of our side.

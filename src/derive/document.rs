@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::exact::Exact;
+use super::notes::Noted;
 
 /// The derived values. `None` is a legal answer: unknown, or nothing there.
 ///
@@ -224,6 +225,9 @@ pub struct Derivation {
     /// Agreements, as the prompt may show them.
     #[serde(default, skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     pub contracts: Vec<ContractState>,
+    /// What the connections' settings show, outside the vocabulary.
+    #[serde(default, skip_serializing_if = "Noted::is_empty", skip_deserializing)]
+    pub noted: Noted,
     /// The first instant at which time alone may change a value.
     pub next_turn: Option<Timestamp>,
 }

@@ -49,6 +49,18 @@ pub struct Stored {
     pub accounts: BTreeMap<String, IgnoredAny>,
     /// Ids at CRMs, by connector.
     pub organizations: BTreeMap<String, IgnoredAny>,
+    /// What the connections' settings showed.
+    pub noted: StoredNotes,
+}
+
+/// The keys of what a stored document showed.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct StoredNotes {
+    /// Custom fields.
+    pub traits: BTreeMap<String, IgnoredAny>,
+    /// Context entries.
+    pub context: BTreeMap<String, IgnoredAny>,
 }
 
 /// What the last derivation said, as far as a rule needs it.

@@ -5,7 +5,7 @@
 //! clock and no store, and its answer does not depend on the order of the records. It knows facts and
 //! roles and no vendor; a connector's id is only data.
 //!
-//! The rules R1 to R16 are those of `docs/billing.md`. Money is exact throughout ([`Exact`]) and rounded
+//! The rules R1 to R17 are those of `docs/billing.md`. Money is exact throughout ([`Exact`]) and rounded
 //! half up once for each figure.
 
 pub mod cases;
@@ -20,6 +20,7 @@ mod exact;
 mod explain;
 mod inputs;
 mod ltv;
+mod notes;
 mod outputs;
 mod plan;
 mod provenance;
@@ -37,7 +38,8 @@ pub use document::{
 };
 pub use exact::Exact;
 pub use explain::explain;
-pub use inputs::{DeriveError, FactRecord, Inputs, Previous, Source, Stored};
+pub use inputs::{DeriveError, FactRecord, Inputs, Previous, Source, Stored, StoredNotes};
+pub use notes::Noted;
 pub use outputs::{DerivedFields, outputs};
 pub use settings::{LtvMode, MrrCancelMode, MrrDiscounts, MrrMode, Settings, SettingsError};
 pub use team::{Member, team_size};
@@ -96,7 +98,11 @@ pub fn derive(inputs: &Inputs<'_>) -> Result<Derivation, DeriveError> {
     turns.extend(all.iter().flat_map(|v| v.turns.iter().copied()));
     let grounds =
         provenance::Grounds { all: &all, primary: primary.as_ref(), paid: &paid, renewal: &renewal, said };
-    let provenance = provenance::of(inputs, grounds, &derived, &values);
+    let mut provenance = provenance::of(inputs, grounds, &derived, &values);
+    let (noted, why) = notes::derive(&book);
+    for (key, reason) in why {
+        provenance.entry(key).or_insert(reason);
+    }
     Ok(Derivation {
         version: DERIVE_VERSION,
         inputs_hash: inputs.hash(),
@@ -108,6 +114,7 @@ pub fn derive(inputs: &Inputs<'_>) -> Result<Derivation, DeriveError> {
         accounts: ids(book.accounts().map(|of| (of.source, of.id))),
         organizations: ids(book.organizations().map(|of| (of.source, of.id))),
         contracts: crm::contracts(&book),
+        noted,
         subscriptions: all.iter().filter(|v| is_shown(v)).map(|v| state(inputs, &book, v)).collect(),
         next_turn: turns.into_iter().filter(|at| *at > inputs.now).min(),
     })

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::currency::major_text;
 use super::document::Derivation;
+use super::notes::Noted;
 use crate::domain::companies::CompanyFields;
 use crate::domain::{ContextEntry, ContextType};
 
@@ -39,6 +40,20 @@ const OWNED: [&str; 13] = [
     "team_size",
     "industry",
     "employee_count",
+];
+
+/// Names of a company's other columns, and of what is none of its fields: a noted custom field cannot be called so.
+const COLUMNS: [&str; 10] = [
+    "name",
+    "domain",
+    "signed_up_at",
+    "health_score",
+    "last_contacted_at",
+    "id",
+    "external_id",
+    "org_id",
+    "created_at",
+    "updated_at",
 ];
 
 /// The context entry that lists subscriptions.
@@ -104,6 +119,12 @@ pub fn outputs(derivation: &Derivation) -> DerivedFields {
         }
     }
 
+    for (key, value) in &derivation.noted.traits {
+        if !OWNED.contains(&key.as_str()) && !COLUMNS.contains(&key.as_str()) {
+            traits.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+
     let mut context = BTreeMap::new();
     let label = if derivation.test { "Subscriptions (TEST)" } else { "Subscriptions" };
     let subscriptions = (!derivation.subscriptions.is_empty()).then(|| ContextEntry {
@@ -118,6 +139,9 @@ pub fn outputs(derivation: &Derivation) -> DerivedFields {
         value: contracts(&derivation.contracts),
     });
     context.insert(CONTRACTS.to_owned(), contracts);
+    for (key, entry) in &derivation.noted.context {
+        context.insert(Noted::context_key(key), Some(entry.clone()));
+    }
 
     DerivedFields {
         columns,

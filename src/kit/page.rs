@@ -41,6 +41,7 @@ fn credentials(out: &mut String, spec: &Spec) {
     for auth in &spec.auth {
         let _ = match auth {
             AuthKind::ApiKey { help } => writeln!(out, "- API key (`--api-key-file`). {}", cell(help)),
+            AuthKind::NoSecret => writeln!(out, "- None, where the account asks for none."),
             AuthKind::OAuth2 { scopes, .. } => {
                 let scopes: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
                 writeln!(out, "- OAuth 2, with the scopes {}.", scopes.join(", "))

@@ -57,7 +57,8 @@ pub fn observe(
     is_party: bool,
     facts: &[Fact],
 ) -> Option<PartyObserved> {
-    let is_party = is_party && of.is_some();
+    // Another's document is none, whichever stream it stands in.
+    let is_party = is_party && of == Some(key);
     let ways = Ways { connector, settings, party: key, candidates: Vec::new() };
     facts.iter().find_map(|fact| match fact {
         Fact::BillingAccount(account) if is_party => Some(ways.clone().billing_account(account)),

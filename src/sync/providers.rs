@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connector_sdk::{
-    Budget, Clock, ConnectorError, Demand, DynConnector, HttpClient, Io, Priority, Secrets, Session,
-    WebhookAddress, WebhookSource,
+    Budget, Clock, ConnectorError, Demand, DynConnector, HttpClient, Io, Priority, Programs, Secrets,
+    Session, WebhookAddress, WebhookSource,
 };
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -65,6 +65,17 @@ impl Providers {
         self.oauth =
             OAuth::new(apps, &self.connectors, store, clock, self.http.clone(), self.keyring.clone())?;
         Ok(self)
+    }
+
+    /// With programs of others that connectors may run.
+    #[must_use]
+    pub fn with_programs(mut self, programs: &Programs) -> Self {
+        for connector in self.connectors.values_mut() {
+            if let Some(able) = connector.with_programs(programs) {
+                *connector = able;
+            }
+        }
+        self
     }
 
     /// The app that is registered at a connector's provider.

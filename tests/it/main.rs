@@ -25,6 +25,7 @@ mod render_cases;
 mod schemathesis;
 mod sdk;
 mod seal;
+mod singer;
 mod store;
 mod stripe_cli;
 mod support;

@@ -15,6 +15,7 @@ use crate::endpoint::EndpointAdmin;
 use crate::error::{ConnectorError, FactsError};
 use crate::facts::Fact;
 use crate::http::HttpClient;
+use crate::programs::Programs;
 use crate::record::{Batch, Changed, Cursor, Page, Partition, ReadMode, Record, RecordKey};
 use crate::sample::Sample;
 use crate::spec::Spec;
@@ -125,6 +126,11 @@ pub trait Connector: Send + Sync + 'static {
     fn samples(&self) -> &'static [Sample] {
         &[]
     }
+
+    /// This connector with the programs that the operator allows, where it runs any.
+    fn with_programs(&self, _programs: &Programs) -> Option<Arc<dyn DynConnector>> {
+        None
+    }
 }
 
 /// Reading one connection, with its settings and secrets.
@@ -225,6 +231,8 @@ pub trait DynConnector: Send + Sync {
     fn facts(&self, record: &Record) -> Result<Extract, FactsError>;
     /// See [`Connector::samples`].
     fn samples(&self) -> &'static [Sample];
+    /// See [`Connector::with_programs`].
+    fn with_programs(&self, programs: &Programs) -> Option<Arc<dyn DynConnector>>;
 }
 
 fn parse<C: DeserializeOwned>(config: &serde_json::Value) -> Result<C, ConnectorError> {
@@ -260,5 +268,9 @@ impl<C: Connector> DynConnector for C {
 
     fn samples(&self) -> &'static [Sample] {
         Connector::samples(self)
+    }
+
+    fn with_programs(&self, programs: &Programs) -> Option<Arc<dyn DynConnector>> {
+        Connector::with_programs(self, programs)
     }
 }

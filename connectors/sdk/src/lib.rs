@@ -11,6 +11,7 @@
 //! | [`spec`] | what a connector says about itself: streams, authentication, budgets |
 //! | [`record`] | records, pages, cursors, partitions |
 //! | [`paging`] | lists by offset or page number, read without losing rows |
+//! | [`programs`] | programs of others that connectors may run |
 //! | [`sample`] | records that a connector shows what it does with |
 //! | [`facts`] | the vocabulary that every provider is translated into |
 //! | [`webhook`] | raw requests and the events in them |
@@ -31,6 +32,7 @@ pub mod error;
 pub mod facts;
 pub mod http;
 pub mod paging;
+pub mod programs;
 pub mod record;
 pub mod sample;
 pub mod signature;
@@ -45,6 +47,7 @@ pub use endpoint::{Endpoint, EndpointAdmin, NewEndpoint};
 pub use error::{ConnectorError, FactsError};
 pub use facts::Fact;
 pub use http::{Answer, Call, Dialect, HttpClient, HttpConfig, Refusal};
+pub use programs::Programs;
 pub use record::{
     Batch, Changed, Cursor, Next, Page, Partition, ReadMode, Record, RecordKey, Rejected, Split, Touch,
 };

@@ -16,6 +16,8 @@ pub enum Role {
     Signature,
     /// Tickets and conversations.
     Support,
+    /// Any of these: a bridge, whose settings say what it reads.
+    Any,
 }
 
 /// How a connection authenticates.
@@ -27,6 +29,8 @@ pub enum AuthKind {
         /// Where the operator finds it, in one sentence.
         help: &'static str,
     },
+    /// No secret: there are accounts that ask for none.
+    NoSecret,
     /// OAuth 2 authorisation code.
     OAuth2 {
         /// The authorisation endpoint.

@@ -13,7 +13,9 @@
 mod billing;
 mod catalog;
 mod crm;
+mod currency;
 mod decimal;
+mod note;
 mod payment;
 
 pub use billing::{
@@ -28,7 +30,9 @@ pub use crm::{
     Confidence, Contract, ContractStatus, Conversation, Deal, DealLine, Engagement, Organization, Person,
     Stated, Ticket, TicketPriority, TicketStatus,
 };
+pub use currency::exponent;
 pub use decimal::{Decimal, ParseDecimalError};
+pub use note::{Note, NoteEntry};
 pub use payment::{Charge, ChargeStatus, Dispute, DisputeStatus, Payment, Refund, RefundStatus, Settlement};
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +71,8 @@ pub enum Fact {
     Ticket(Ticket),
     /// A conversation with a customer.
     Conversation(Conversation),
+    /// What a person decided to show of a record, outside this vocabulary.
+    Note(Note),
 }
 
 impl Fact {
@@ -87,6 +93,7 @@ impl Fact {
             Self::Engagement(x) => &x.id,
             Self::Ticket(x) => &x.id,
             Self::Conversation(x) => &x.id,
+            Self::Note(x) => &x.id,
         }
     }
 }
