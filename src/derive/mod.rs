@@ -37,7 +37,7 @@ pub use document::{
 };
 pub use exact::Exact;
 pub use explain::explain;
-pub use inputs::{DeriveError, FactRecord, Inputs, Previous, Source, Stored};
+pub use inputs::{DeriveError, FactRecord, Inputs, Previous, Source, Stored, last_known};
 pub use outputs::{DerivedFields, outputs};
 pub use settings::{LtvMode, MrrCancelMode, MrrDiscounts, MrrMode, Settings, SettingsError};
 pub use team::{Member, team_size};
