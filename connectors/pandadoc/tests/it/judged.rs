@@ -1,6 +1,6 @@
 //! Every call of the connector and every answer of the sandbox, judged by PandaDoc's own OpenAPI file. The judge
 //! is a small one in the testkit, so that it sits in every `cargo test`; Prism, which needs Node and npm, is asked the same in
-//! `tests/prism`.
+//! `prism`.
 
 use std::collections::BTreeSet;
 
