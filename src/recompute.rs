@@ -293,7 +293,7 @@ impl Coming {
             facts.retain(|row| is_party || row.party.is_none() || !same(row, connection, key));
             if is_party {
                 for row in facts.iter_mut().filter(|row| same(row, connection, key)) {
-                    row.facts = deleted_account(&row.facts);
+                    row.facts = facts_of_gone(&row.facts);
                 }
             }
         }
@@ -307,15 +307,10 @@ impl Coming {
     }
 }
 
-/// The facts of an account that is gone.
-fn deleted_account(facts: &str) -> String {
-    let Ok(mut known) = serde_json::from_str::<Vec<Fact>>(facts) else { return facts.to_owned() };
-    for fact in &mut known {
-        if let Fact::BillingAccount(account) = fact {
-            account.deleted = true;
-        }
-    }
-    serde_json::to_string(&known).unwrap_or_else(|_| facts.to_owned())
+/// The facts of a party that is gone.
+fn facts_of_gone(facts: &str) -> String {
+    let Ok(known) = serde_json::from_str::<Vec<Fact>>(facts) else { return facts.to_owned() };
+    serde_json::to_string(&derive::last_known(known)).unwrap_or_else(|_| facts.to_owned())
 }
 
 /// Why a company could not be looked at.

@@ -195,3 +195,23 @@ pub(super) fn read<'a>(inputs: &Inputs<'a>) -> Result<Vec<Read<'a>>, DeriveError
         })
         .collect()
 }
+
+/// The facts of a record that is gone, as far as they still mean something to what refers to it.
+///
+/// A running subscription goes on by the terms of a price, product or coupon that nobody can choose any more, so those
+/// stay as they were. An account that is gone has ended with all that it owned, and an organization or a person says
+/// nothing of a company any more, which their facts then say. A document that was thrown away is no agreement.
+pub fn last_known(facts: Vec<Fact>) -> Vec<Fact> {
+    let known = facts.into_iter().filter(|fact| !matches!(fact, Fact::Contract(_)));
+    known
+        .map(|mut fact| {
+            match &mut fact {
+                Fact::BillingAccount(account) => account.deleted = true,
+                Fact::Organization(organization) => organization.deleted = true,
+                Fact::Person(person) => person.deleted = true,
+                _ => {}
+            }
+            fact
+        })
+        .collect()
+}

@@ -38,7 +38,7 @@ pub use document::{
 };
 pub use exact::Exact;
 pub use explain::explain;
-pub use inputs::{DeriveError, FactRecord, Inputs, Previous, Source, Stored, StoredNotes};
+pub use inputs::{DeriveError, FactRecord, Inputs, Previous, Source, Stored, StoredNotes, last_known};
 pub use notes::Noted;
 pub use outputs::{DerivedFields, outputs};
 pub use settings::{LtvMode, MrrCancelMode, MrrDiscounts, MrrMode, Settings, SettingsError};

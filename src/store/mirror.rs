@@ -210,14 +210,15 @@ pub trait MirrorStore {
     ) -> Result<StreamPass>;
 
     /// Ends a pass when every partition is caught up. With `sweep`, rows that a full pass did not see
-    /// become tombstones, at most `limit` a call; call again while the answer's `deleted` equals `limit`.
+    /// become tombstones, at most so many a call, and are counted in `run`; call again while the answer's `deleted`
+    /// is that number.
     async fn finish_pass(
         &self,
         org: &OrgId,
         connection: &ConnectionId,
         stream: &str,
-        sweep: bool,
-        limit: i64,
+        run: Option<&RunId>,
+        sweep: Option<i64>,
         fence: Option<&Fence>,
         at: Timestamp,
     ) -> Result<Ingested>;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector_sdk::{Clock, ConnectorError, Priority, ReadMode, RecordKey, StreamSpec};
+use connector_sdk::{Clock, ConnectorError, Priority, RecordKey, StreamSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -244,7 +244,7 @@ impl Auditor<'_> {
         Ok(drawn)
     }
 
-    /// The newest page of a stream: what never arrived is most likely there.
+    /// The newest of a stream: what never arrived is most likely among them.
     async fn newest(
         &self,
         stream: &StreamSpec,
@@ -252,12 +252,9 @@ impl Auditor<'_> {
         report: &mut Report,
         found: &mut BTreeMap<RecordKey, Difference>,
     ) -> Result<(), SyncError> {
-        let session = &self.comparer.session;
-        let planned = session.plan(stream.name, ReadMode::Full, self.clock.now()).await?;
-        let Some(newest) = planned.last() else { return Ok(()) };
-        match session.read_page(stream.name, ReadMode::Full, newest, None).await {
-            Ok(page) => {
-                let records = page.records.into_iter().filter(|r| seen.insert(r.key.clone())).collect();
+        match self.comparer.session.read_newest(stream.name, self.clock.now()).await {
+            Ok(newest) => {
+                let records = newest.records.into_iter().filter(|r| seen.insert(r.key.clone())).collect();
                 report.note(self.comparer.records(records).await?, found);
             }
             Err(error) if error.is_of_one_stream() => {

@@ -163,7 +163,7 @@ impl Reader {
 
     async fn finish_feed(&self, feed: &FeedSpec) -> Result<(), SyncError> {
         let (fence, now) = (Some(&self.fence), self.clock.now());
-        self.store.finish_pass(&self.org, &self.connection, feed.name, false, 1, fence, now).await?;
+        self.store.finish_pass(&self.org, &self.connection, feed.name, None, None, fence, now).await?;
         Ok(())
     }
 

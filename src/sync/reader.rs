@@ -266,10 +266,10 @@ impl Reader {
 
     async fn finish(&self, stream: &StreamSpec, sweep: bool) -> Result<(), SyncError> {
         loop {
-            let (fence, now) = (Some(&self.fence), self.clock.now());
+            let (fence, now, sweep) = (Some(&self.fence), self.clock.now(), sweep.then_some(SWEEP));
             let swept = self
                 .store
-                .finish_pass(&self.org, &self.connection, stream.name, sweep, SWEEP, fence, now)
+                .finish_pass(&self.org, &self.connection, stream.name, Some(&self.run), sweep, fence, now)
                 .await?;
             if swept.counts.deleted < SWEEP {
                 return Ok(());

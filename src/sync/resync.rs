@@ -38,7 +38,9 @@ pub async fn read_parties(
 ) -> Result<Reading, SyncError> {
     let comparer = Comparer::open(store, providers, &connection, Priority::Webhook).await?;
     let mut compared = Compared::default();
-    for party in &parties {
+    // Something else that was linked (a deal, for the documents that name it) is read by its key, as the rest is.
+    let is_party = |key: &&RecordKey| comparer.spec.stream(&key.stream).is_some_and(|stream| stream.party);
+    for party in parties.iter().filter(is_party) {
         match comparer.session.read_party(party).await {
             Ok(batch) => compared.add(comparer.batch(batch).await?),
             // What is stored is read by its keys all the same.

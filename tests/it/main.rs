@@ -8,6 +8,7 @@
 mod billing_cases;
 mod billing_rules;
 mod browser;
+mod conformance;
 mod connectors;
 mod convergence;
 mod crash;

@@ -1,24 +1,6 @@
 #!/bin/sh
 # Makes target/localstripe-venv (or the directory given) with the versions of requirements.txt and prints
-# the path of its Python. Does nothing when that was done before; an interrupted run is started over.
+# the path of its Python: tests/tools/venv.sh says how.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-root=$(cd "$here/../.." && pwd)
-venv=${1:-${CARGO_TARGET_DIR:-$root/target}/localstripe-venv}
-wanted=$here/requirements.txt
-stamp=$venv/installed-requirements.txt
-
-if ! cmp -s "$wanted" "$stamp" || ! "$venv/bin/python" -c 'import localstripe, stripe' 2>/dev/null; then
-    mkdir -p "$(dirname "$venv")"
-    # One at a time: tests and the build script may ask at once.
-    exec 9>"$venv.lock"
-    flock 9
-    if ! cmp -s "$wanted" "$stamp"; then
-        rm -rf "$venv"
-        python3 -m venv "$venv" >&2
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-            --requirement "$wanted" >&2
-        cp "$wanted" "$stamp"
-    fi
-fi
-printf '%s\n' "$venv/bin/python"
+sh "$here/../tools/venv.sh" "$here" localstripe-venv python "${1:-}"

@@ -19,6 +19,17 @@ pub(crate) struct Place {
     offset: Option<String>,
 }
 
+/// What of a list is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted<'a> {
+    /// What changed since, in Unix seconds; none: everything.
+    pub(crate) since: Option<i64>,
+    /// What belongs to this customer.
+    pub(crate) customer: Option<&'a str>,
+    /// The newest first.
+    pub(crate) newest_first: bool,
+}
+
 /// One page.
 pub(crate) struct Listed {
     /// The objects, as they stand in the answer.
@@ -35,22 +46,26 @@ struct Body {
     next_offset: Option<String>,
 }
 
-/// Reads the page at `place` of what changed since `since`.
+/// Reads the page at `place` of what is wanted.
 pub(crate) async fn page(
     client: &Client,
     stream: &Stream,
-    since: Option<i64>,
+    wanted: Wanted<'_>,
     place: &Place,
     size: u8,
 ) -> Result<Listed, ConnectorError> {
     let mut call = client.get(stream.list, &[stream.spec.name])?.query("limit", &size.to_string());
     // Oldest first: what is made or changed while the list is read comes behind the place.
-    call = call.query("sort_by[asc]", stream.sort);
+    let order = if wanted.newest_first { "sort_by[desc]" } else { "sort_by[asc]" };
+    call = call.query(order, stream.sort);
     if stream.names_deleted {
         call = call.query("include_deleted", "true");
     }
-    if let Some(since) = since {
+    if let Some(since) = wanted.since {
         call = call.query("updated_at[after]", &since.to_string());
+    }
+    if let Some(customer) = wanted.customer {
+        call = call.query("customer_id[is]", customer);
     }
     if let Some(offset) = &place.offset {
         call = call.query("offset", offset);

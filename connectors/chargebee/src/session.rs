@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::auth;
 use crate::client::Client;
 use crate::config::{self, Config};
-use crate::paging::{self, Place};
+use crate::paging::{self, Place, Wanted};
 use crate::streams::{self, READ, Stream};
 
 /// Version of the cursors. Raise it with every change of [`Position`].
@@ -157,6 +157,14 @@ fn item(stream: &Stream, whole: &RawValue) -> One {
     }
 }
 
+fn take(batch: &mut Batch, one: One) {
+    match one {
+        One::Live(record) => batch.records.push(record),
+        One::Gone(key) => batch.tombstones.push(key),
+        One::Bad(rejected) => batch.rejected.push(rejected),
+    }
+}
+
 #[async_trait]
 impl Session for Reading {
     async fn check(&self) -> Result<Account, ConnectorError> {
@@ -227,7 +235,8 @@ impl Session for Reading {
                 return Ok(out);
             }
         };
-        let listed = paging::page(&self.client, stream, since, &place, self.config.page_size).await?;
+        let wanted = Wanted { since, ..Wanted::default() };
+        let listed = paging::page(&self.client, stream, wanted, &place, self.config.page_size).await?;
         let began = began.unwrap_or(listed.at.timestamp());
         for payload in listed.items {
             match item(stream, &payload) {
@@ -246,6 +255,45 @@ impl Session for Reading {
         Ok(out)
     }
 
+    async fn read_newest(&self, stream: &str, _now: Timestamp) -> Result<Batch, ConnectorError> {
+        let stream = streams::find(stream)?;
+        let (wanted, place) = (Wanted { newest_first: true, ..Wanted::default() }, Place::default());
+        let listed = paging::page(&self.client, stream, wanted, &place, self.config.page_size).await?;
+        let mut out = Batch::default();
+        listed.items.iter().for_each(|payload| take(&mut out, item(stream, payload)));
+        // What is gone is new to nobody.
+        out.tombstones.clear();
+        Ok(out)
+    }
+
+    /// The customer, and every subscription and invoice of it, one list each.
+    async fn read_party(&self, party: &RecordKey) -> Result<Batch, ConnectorError> {
+        if party.stream != streams::PARTIES {
+            return Err(ConnectorError::Config(format!("Chargebee has no parties in {:?}", party.stream)));
+        }
+        let mut out = self.read_many(&party.stream, std::slice::from_ref(&party.id)).await?;
+        if out.records.is_empty() {
+            return Ok(out);
+        }
+        for stream in streams::ALL.iter().filter(|stream| stream.of_customer) {
+            let wanted = Wanted { customer: Some(&party.id), ..Wanted::default() };
+            let mut place = Place::default();
+            loop {
+                let size = self.config.page_size;
+                let listed = match paging::page(&self.client, stream, wanted, &place, size).await {
+                    Ok(listed) => listed,
+                    // Check and runs say so.
+                    Err(error) if error.is_of_one_stream() => break,
+                    Err(error) => return Err(error),
+                };
+                listed.items.iter().for_each(|payload| take(&mut out, item(stream, payload)));
+                let Some(next) = listed.next else { break };
+                place = next;
+            }
+        }
+        Ok(out)
+    }
+
     async fn read_many(&self, stream: &str, ids: &[String]) -> Result<Batch, ConnectorError> {
         let stream = streams::find(stream)?;
         let ids: BTreeSet<&String> = ids.iter().collect();
@@ -253,11 +301,7 @@ impl Session for Reading {
         let mut reads = futures_util::stream::iter(reads).buffered(READS_AT_ONCE);
         let mut out = Batch::default();
         while let Some(one) = reads.try_next().await? {
-            match one {
-                One::Live(record) => out.records.push(record),
-                One::Gone(key) => out.tombstones.push(key),
-                One::Bad(rejected) => out.rejected.push(rejected),
-            }
+            take(&mut out, one);
         }
         Ok(out)
     }

@@ -5,6 +5,9 @@ use connector_sdk::{ConnectorError, StreamSpec};
 /// The permission that every list needs, as the page of API keys calls it.
 pub(crate) const READ: &str = "read-only";
 
+/// The stream of the parties.
+pub(crate) const PARTIES: &str = "customers";
+
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -20,6 +23,8 @@ pub(crate) struct Stream {
     pub(crate) sort: &'static str,
     /// Whether the list names deleted objects when it is asked to.
     pub(crate) names_deleted: bool,
+    /// Whether an object belongs to a customer, and the list can be asked for those of one.
+    pub(crate) of_customer: bool,
 }
 
 const fn spec(name: &'static str, about: &'static str, party: bool, order: u8) -> StreamSpec {
@@ -44,6 +49,7 @@ pub(crate) const ALL: [Stream; 5] = [
         retrieve: "GET /customers/:id",
         sort: "updated_at",
         names_deleted: true,
+        of_customer: false,
     },
     Stream {
         spec: spec("item_prices", "Names of plans, addons and charges, and how often they bill.", false, 1),
@@ -52,6 +58,7 @@ pub(crate) const ALL: [Stream; 5] = [
         retrieve: "GET /item_prices/:id",
         sort: "updated_at",
         names_deleted: false,
+        of_customer: false,
     },
     Stream {
         spec: spec("coupons", "What takes something off, for how long, and on what.", false, 1),
@@ -60,6 +67,7 @@ pub(crate) const ALL: [Stream; 5] = [
         retrieve: "GET /coupons/:id",
         sort: "created_at",
         names_deleted: false,
+        of_customer: false,
     },
     Stream {
         spec: spec(
@@ -73,6 +81,7 @@ pub(crate) const ALL: [Stream; 5] = [
         retrieve: "GET /subscriptions/:id",
         sort: "updated_at",
         names_deleted: true,
+        of_customer: true,
     },
     Stream {
         spec: spec("invoices", "Invoices with their lines.", false, 3),
@@ -81,6 +90,7 @@ pub(crate) const ALL: [Stream; 5] = [
         retrieve: "GET /invoices/:id",
         sort: "updated_at",
         names_deleted: true,
+        of_customer: true,
     },
 ];
 

@@ -4,6 +4,7 @@ mod associate;
 mod batch;
 mod check;
 mod definitions;
+mod newest;
 mod owners;
 mod pages;
 mod party;
@@ -117,6 +118,14 @@ impl Session for HubSpotSession {
 
     async fn read_party(&self, party: &RecordKey) -> Result<Batch, ConnectorError> {
         self.party(party).await
+    }
+
+    async fn read_newest(&self, stream: &str, _now: Timestamp) -> Result<Batch, ConnectorError> {
+        let (n, found) = streams::find(stream)?;
+        match &found.reads {
+            Reads::Objects(object) => self.newest_objects((n, found, object)).await,
+            Reads::Owners | Reads::Properties => self.newest_of_few(stream).await,
+        }
     }
 
     async fn associations(

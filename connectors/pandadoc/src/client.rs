@@ -13,16 +13,32 @@ use crate::{ACCESS_TOKEN, API_KEY, READ};
 /// The version in the paths of the API; PandaDoc has no other to pin. Written against its OpenAPI file 8.8.0.
 pub const API_VERSION: &str = "v1";
 
+/// The operation that PandaDoc counts apart from all others.
+pub(crate) const DETAILS: &str = "GET /public/v1/documents/:id/details";
+
+/// Calls a second of one operation (developers.pandadoc.com, "Limits"): with a production key 600 a minute of details
+/// and 100 of any other, with a sandbox key 10 of any. A fifth is left to the company's own programs.
+pub(crate) fn most_a_second(endpoint: &str, sandbox: bool) -> f64 {
+    let a_minute = match (sandbox, endpoint) {
+        (true, _) => 10.0,
+        (false, DETAILS) => 600.0,
+        (false, _) => 100.0,
+    };
+    0.8 * a_minute / 60.0
+}
+
 /// What one connection calls PandaDoc with.
 pub(crate) struct Client {
     io: Io,
     base: Url,
+    sandbox: bool,
     scheme: &'static str,
     secret: SecretString,
 }
 
 impl Client {
-    pub(crate) fn new(io: Io, base: Url, secrets: &Secrets) -> Result<Self, ConnectorError> {
+    /// `sandbox` says whose rates hold: those of a sandbox key.
+    pub(crate) fn new(io: Io, base: Url, secrets: &Secrets, sandbox: bool) -> Result<Self, ConnectorError> {
         let (scheme, name) = match secrets.0.contains_key(ACCESS_TOKEN) {
             true => ("Bearer", ACCESS_TOKEN),
             false => ("API-Key", API_KEY),
@@ -41,11 +57,11 @@ impl Client {
                 "holds blanks or other characters that none of PandaDoc's has (no \"API-Key \" in front)",
             ));
         }
-        Ok(Self { io, base, scheme, secret })
+        Ok(Self { io, base, sandbox, scheme, secret })
     }
 
     pub(crate) fn get(&self, endpoint: &'static str, path: &[&str]) -> Result<Call, ConnectorError> {
-        Call::get(endpoint, &self.base, path).map(|call| self.ours(call))
+        Call::get(endpoint, &self.base, path).map(|call| self.ours(endpoint, call))
     }
 
     pub(crate) fn post(
@@ -54,7 +70,7 @@ impl Client {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<Call, ConnectorError> {
-        Call::post_json(endpoint, &self.base, path, body).map(|call| self.ours(call))
+        Call::post_json(endpoint, &self.base, path, body).map(|call| self.ours(endpoint, call))
     }
 
     pub(crate) fn patch(
@@ -63,15 +79,17 @@ impl Client {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<Call, ConnectorError> {
-        Call::patch_json(endpoint, &self.base, path, body).map(|call| self.ours(call))
+        Call::patch_json(endpoint, &self.base, path, body).map(|call| self.ours(endpoint, call))
     }
 
     pub(crate) fn delete(&self, endpoint: &'static str, path: &[&str]) -> Result<Call, ConnectorError> {
-        Call::delete(endpoint, &self.base, path).map(|call| self.ours(call))
+        Call::delete(endpoint, &self.base, path).map(|call| self.ours(endpoint, call))
     }
 
-    fn ours(&self, call: Call) -> Call {
-        call.authorization(self.scheme, &self.secret).dialect(Dialect { refusal, throttle })
+    fn ours(&self, endpoint: &str, call: Call) -> Call {
+        call.authorization(self.scheme, &self.secret)
+            .at_most(most_a_second(endpoint, self.sandbox))
+            .dialect(Dialect { refusal, throttle })
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -157,4 +175,61 @@ fn refusal(answer: &Answer) -> Refusal {
 /// PandaDoc counts each operation by itself.
 fn throttle(_: &HeaderMap) -> Throttle {
     Throttle::Endpoint
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use connector_sdk::{Budget, Connector as _, Mode, Priority};
+    use futures_util::future::join_all;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::PandaDoc;
+
+    const LIST: &str = "GET /public/v1/documents";
+
+    /// When each of so many calls of both operations is let through, all of them wanted at once.
+    async fn let_through(mode: Mode, of_each: usize) -> [Vec<Instant>; 2] {
+        let budget = Arc::new(Budget::new(PandaDoc.spec().budget, mode));
+        let calls = |endpoint: &'static str| {
+            let budget = &budget;
+            join_all((0..of_each).map(async move |_| {
+                let most = most_a_second(endpoint, mode == Mode::Test);
+                drop(budget.acquire_at(Priority::Backfill, endpoint, Some(most)).await);
+                Instant::now()
+            }))
+        };
+        let (details, lists) = tokio::join!(calls(DETAILS), calls(LIST));
+        [details, lists]
+    }
+
+    /// The most calls in any time of that length.
+    fn most_within(calls: &[Instant], length: Duration) -> usize {
+        let within = |from: &Instant| calls.iter().filter(|at| (*from..*from + length).contains(at)).count();
+        calls.iter().map(within).max().unwrap_or(0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_operation_keeps_to_its_own_documented_rate() {
+        let minute = Duration::from_secs(60);
+        for (mode, of_each, documented) in [(Mode::Live, 700, [600, 100]), (Mode::Test, 30, [10, 10])] {
+            let began = Instant::now();
+            let [mut details, mut lists] = let_through(mode, of_each).await;
+            for (calls, most) in [(&mut details, documented[0]), (&mut lists, documented[1])] {
+                calls.sort_unstable();
+                let met = most_within(calls, minute);
+                assert!(met <= most, "{met} calls in a minute, {most} are allowed");
+                assert!(met * 4 >= most * 3, "{met} calls in a minute, {most} are allowed: too few");
+            }
+            // Details are not held up by the slower list.
+            let until = *details.last().unwrap() - began;
+            let alone = Duration::from_secs_f64(
+                f64::from(u16::try_from(of_each).unwrap()) / most_a_second(DETAILS, mode == Mode::Test),
+            );
+            assert!(until <= alone + Duration::from_secs(5), "{until:?}, alone {alone:?}");
+        }
+    }
 }

@@ -80,14 +80,12 @@ impl Connector for PandaDoc {
             streams: vec![STREAM],
             feed: None,
             webhook_events: webhook::EVENTS,
-            // developers.pandadoc.com, "Limits": a production key may ask for 600 details a minute and make 100
-            // other calls a minute of any one operation, a sandbox key 10 of any one. Details are nearly all
-            // there is to ask for: a page of the list comes with as many of them as it has documents. A fifth is
-            // left to the company's own programs.
+            // PandaDoc counts each operation by itself, and each call names its own rate. All of them together are the
+            // details, and beside them the list and what comes with it.
             budget: RateBudget {
-                live_per_second: 8.0,
-                test_per_second: 10.0 / 60.0,
-                per_endpoint_per_second: Some(8.0),
+                live_per_second: 12.0,
+                test_per_second: 0.5,
+                per_endpoint_per_second: None,
                 concurrency: 8,
             },
             config_schema: schemars::schema_for!(Config).to_value(),

@@ -188,6 +188,16 @@ pub trait Session: Send + Sync {
         Err(ConnectorError::NotOffered("reading one party".to_owned()))
     }
 
+    /// The newest records of a stream, those of one page: where an audit looks for what never arrived. Lists that begin
+    /// with the oldest are to be asked for in another order; this asks for the first page of the last partition.
+    async fn read_newest(&self, stream: &str, now: Timestamp) -> Result<Batch, ConnectorError> {
+        let Some(newest) = self.plan(stream, ReadMode::Full, now).await?.pop() else {
+            return Ok(Batch::default());
+        };
+        let page = self.read_page(stream, ReadMode::Full, &newest, None).await?;
+        Ok(Batch { records: page.records, rejected: page.rejected, tombstones: Vec::new() })
+    }
+
     /// Records that were created, changed or deleted since that instant, as the provider's own history names
     /// them; a page a call, each from the cursor that the last one gave.
     ///

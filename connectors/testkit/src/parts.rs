@@ -1,7 +1,7 @@
 //! Parts of the tests that lie outside the repository: third-party data, somebody else's servers.
 //!
 //! Where such a part is absent its tests are skipped with a notice, unless `HALO_SYNC_REQUIRE` (a comma
-//! list: `postgres`, `cases`, `data`, `localstripe`, `stripe-cli`, `backlot`) names it: then they fail.
+//! list: `postgres`, `cases`, `data`, `localstripe`, `stripe-cli`, `prism`, `backlot`) names it: then they fail.
 
 use std::path::{Path, PathBuf};
 

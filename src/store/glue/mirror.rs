@@ -56,13 +56,13 @@ impl MirrorStore for Engine {
         org: &OrgId,
         connection: &ConnectionId,
         stream: &str,
-        sweep: bool,
-        limit: i64,
+        run: Option<&RunId>,
+        sweep: Option<i64>,
         fence: Option<&Fence>,
         at: Timestamp,
     ) -> Result<Ingested> {
-        let finish = units::passes::Finish { stream: stream.to_owned(), sweep, limit };
-        let lane = if sweep { Lane::Whole } else { Lane::Bulk };
+        let finish = units::passes::Finish { stream: stream.to_owned(), run: run.cloned(), sweep };
+        let lane = if sweep.is_some() { Lane::Whole } else { Lane::Bulk };
         unit!(
             self.write(lane, Scope::Org(org.clone())),
             [org = org.clone(), connection = connection.clone(), finish = finish, fence = fence.cloned()],

@@ -7,6 +7,7 @@ use connector_sdk::Fact;
 use sqlx::FromRow;
 
 use super::{Conn, changes, dirty, rows};
+use crate::derive;
 use crate::domain::{CompanyId, OrgId};
 use crate::store::Result;
 use crate::store::convert::{from_json, json_list, key_of, time, to_json, us};
@@ -91,19 +92,11 @@ impl Shared {
     }
 }
 
-/// The facts of a record that is gone, as far as they still mean something to what refers to it.
-///
-/// A running subscription goes on by the terms of a price, product or coupon that nobody can choose any more,
-/// so those stay as they were. An account that is gone has ended with all that it owned, which its facts say.
+/// The facts of a record that is gone, as [`derive::last_known`] has them.
 fn last_known(facts: String) -> Result<String> {
     // Facts of another version are the derivation's to complain of: it names the record.
-    let Ok(mut known) = serde_json::from_str::<Vec<Fact>>(&facts) else { return Ok(facts) };
-    for fact in &mut known {
-        if let Fact::BillingAccount(account) = fact {
-            account.deleted = true;
-        }
-    }
-    to_json(&known)
+    let Ok(known) = serde_json::from_str::<Vec<Fact>>(&facts) else { return Ok(facts) };
+    to_json(&derive::last_known(known))
 }
 
 /// Connection and record.

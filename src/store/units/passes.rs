@@ -7,10 +7,10 @@ use sqlx::FromRow;
 
 use super::changes::{self, Change};
 use super::dirty::{self, Marks};
-use super::{Conn, ingest, jobs, members, people};
+use super::{Conn, ingest, jobs, members, people, runs};
 use crate::domain::jobs::Fence;
 use crate::domain::runs::Counts;
-use crate::domain::{ConnectionId, OrgId};
+use crate::domain::{ConnectionId, OrgId, RunId};
 use crate::store::convert::{clean, from_json, key_of, time, us};
 use crate::store::mirror::{Checkpoint, Ingested, StreamPass};
 use crate::store::{Result, StoreError};
@@ -226,8 +226,8 @@ pub(crate) async fn put_checkpoint(
 /// What [`finish_pass`] ends.
 pub(crate) struct Finish {
     pub(crate) stream: String,
-    pub(crate) sweep: bool,
-    pub(crate) limit: i64,
+    pub(crate) run: Option<RunId>,
+    pub(crate) sweep: Option<i64>,
 }
 
 #[derive(FromRow)]
@@ -258,9 +258,12 @@ pub(crate) async fn finish_pass(
         )));
     }
     let mut ingested = Ingested::default();
-    if finish.sweep && pass.generation > pass.completed_generation {
-        ingested = sweep(c, org, connection, finish, &pass, at).await?;
-        if ingested.counts.deleted >= finish.limit {
+    if let Some(limit) = finish.sweep.filter(|_| pass.generation > pass.completed_generation) {
+        ingested = sweep(c, org, connection, (stream, limit), &pass, at).await?;
+        if let Some(run) = finish.run.as_ref().filter(|_| ingested.counts.deleted > 0) {
+            runs::count(c, org, run, stream, &ingested.counts).await?;
+        }
+        if ingested.counts.deleted >= limit {
             return Ok(ingested);
         }
     }
@@ -280,18 +283,18 @@ async fn sweep(
     c: &mut Conn,
     org: &OrgId,
     connection: &ConnectionId,
-    finish: &Finish,
+    (stream, limit): (&str, i64),
     pass: &PassRow,
     at: Timestamp,
 ) -> Result<Ingested> {
     let swept: Vec<Swept> = sqlx::query_as(SWEEP)
         .bind(&org.0)
         .bind(&connection.0)
-        .bind(&finish.stream)
+        .bind(stream)
         .bind(us(at))
         .bind(pass.start_seq)
         .bind(pass.generation)
-        .bind(finish.limit)
+        .bind(limit)
         .fetch_all(&mut *c)
         .await?;
     let mut all = Vec::with_capacity(swept.len());
@@ -299,7 +302,7 @@ async fn sweep(
         let refs: Vec<String> = from_json("mirror_records", "refs", &row.record_key, &row.refs)?;
         all.push(Change {
             key: row.record_key.clone(),
-            stream: finish.stream.clone(),
+            stream: stream.to_owned(),
             parties: row.party_key.iter().cloned().collect(),
             old_refs: changes::reverse_refs(&row.record_key, row.party_key.as_deref(), &refs),
             new_refs: BTreeSet::new(),

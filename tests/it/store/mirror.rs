@@ -199,7 +199,7 @@ async fn a_full_pass_buries_what_it_did_not_see(store: &dyn Store) {
     let pass =
         store.begin_pass(&org(), &con(), "prices", true, vec![partition("all")], None, at(1)).await.unwrap();
     assert_eq!((pass.generation, pass.completed_generation, pass.checkpoints.len()), (1, 0, 1));
-    let unfinished = store.finish_pass(&org(), &con(), "prices", true, 100, None, at(2)).await;
+    let unfinished = store.finish_pass(&org(), &con(), "prices", None, Some(100), None, at(2)).await;
     assert!(matches!(unfinished, Err(StoreError::Invalid(text)) if text.contains("all")));
     let mut page = commit(seq().await, vec![record("prices/1", None, &[], "a")]);
     page.generation = Some(pass.generation);
@@ -207,15 +207,15 @@ async fn a_full_pass_buries_what_it_did_not_see(store: &dyn Store) {
     assert_eq!(ingest(store, page).await.counts.unchanged, 1);
     // Made while the pass ran, by a webhook: the pass did not see it, and it exists.
     ingest(store, commit(seq().await, vec![record("prices/4", None, &[], "a")])).await;
-    let first = store.finish_pass(&org(), &con(), "prices", true, 1, None, at(3)).await.unwrap();
+    let first = store.finish_pass(&org(), &con(), "prices", None, Some(1), None, at(3)).await.unwrap();
     assert_eq!((first.counts.deleted, first.changed), (1, vec![key("prices/2")]));
     assert_eq!(store.load_pass(&org(), &con(), "prices").await.unwrap().completed_generation, 0);
     assert_eq!(
-        store.finish_pass(&org(), &con(), "prices", true, 1, None, at(4)).await.unwrap().counts.deleted,
+        store.finish_pass(&org(), &con(), "prices", None, Some(1), None, at(4)).await.unwrap().counts.deleted,
         1
     );
     assert_eq!(
-        store.finish_pass(&org(), &con(), "prices", true, 1, None, at(5)).await.unwrap().counts.deleted,
+        store.finish_pass(&org(), &con(), "prices", None, Some(1), None, at(5)).await.unwrap().counts.deleted,
         0
     );
     let pass = store.load_pass(&org(), &con(), "prices").await.unwrap();

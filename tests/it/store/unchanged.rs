@@ -62,7 +62,8 @@ async fn backfill(store: &dyn Store, first: i64) -> (i64, i64) {
         written += done.counts.created + done.counts.updated + done.counts.deleted;
         dirty += done.dirty;
     }
-    let swept = store.finish_pass(&org(), &con(), "customers", true, 100, None, at(first + 9)).await.unwrap();
+    let swept =
+        store.finish_pass(&org(), &con(), "customers", None, Some(100), None, at(first + 9)).await.unwrap();
     (written + swept.counts.deleted, dirty)
 }
 

@@ -79,6 +79,17 @@ impl Program {
         answer["webhook_path"].as_str().unwrap().to_owned()
     }
 
+    /// Connects an account of that connector by its settings (`KEY=VALUE`), without webhooks.
+    pub(crate) async fn connect_account(&self, connector: &str, key: &str, settings: &[String]) {
+        std::fs::write(self.dir.path().join("api-key"), key).unwrap();
+        let mut command = self.command(&["connect", connector, "--json", "--api-key-file", "api-key"]);
+        command.args(["--set", "rate_limit=none"]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        output(command).await.unwrap_or_else(|e| panic!("connect: {e}"));
+    }
+
     /// Starts `serve`.
     pub(crate) fn serve(&self) -> Serving<'_> {
         self.serve_under(&[])

@@ -4,7 +4,7 @@ use connector_chargebee::Chargebee;
 
 use std::collections::BTreeSet;
 
-use connector_sdk::{Clock, Connector, DynConnector, Next, Page, ReadMode, Session, SystemClock};
+use connector_sdk::{Clock, Connector, DynConnector, Next, Page, ReadMode, RecordKey, Session, SystemClock};
 use connector_testkit::conformance::Provider;
 use serde_json::json;
 
@@ -60,4 +60,29 @@ async fn a_read_takes_the_fewest_calls_and_asks_in_the_documented_words() {
     assert_eq!(named, BTreeSet::from(["include_deleted", "limit", "sort_by[asc]", "updated_at[after]"]));
     assert_eq!(calls[0].path.join("/"), "api/v2/customers");
     assert_eq!(Connector::spec(&Chargebee).api_version, calls[0].path[1]);
+}
+
+#[tokio::test]
+async fn a_party_is_read_whole_and_alone() {
+    let sandbox = Sandbox::start().await;
+    sandbox.fill();
+    let customers: Vec<String> = sandbox.ids("customers").into_iter().collect();
+    let (of_one, of_another) = (&customers[0], &customers[1]);
+    let invoices: Vec<String> = sandbox.ids("invoices").into_iter().collect();
+    for invoice in &invoices[4..] {
+        sandbox.api().set("invoices", invoice, "customer_id", json!(of_another));
+    }
+    sandbox.delete("invoices", &invoices[0]);
+    let session = DynConnector::open(&Chargebee, &sandbox.config(), sandbox.secrets(), io()).unwrap();
+    let batch = session.read_party(&RecordKey::new("customers", of_one.as_str())).await.unwrap();
+    let mut expected = vec![format!("customers/{of_one}")];
+    expected.extend(invoices[1..4].iter().map(|id| format!("invoices/{id}")));
+    expected.extend(sandbox.ids("subscriptions").iter().map(|id| format!("subscriptions/{id}")));
+    let mut found: Vec<String> = batch.records.iter().map(|record| record.key.to_string()).collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    assert_eq!(batch.tombstones, [RecordKey::new("invoices", invoices[0].as_str())]);
+    let gone = session.read_party(&RecordKey::new("customers", "nobody")).await.unwrap();
+    assert_eq!((gone.records.len(), gone.tombstones.len()), (0, 1));
+    assert!(session.read_party(&RecordKey::new("invoices", invoices[1].as_str())).await.is_err());
 }

@@ -122,17 +122,23 @@ fn list(call: &Asked, stream: &str, objects: &BTreeMap<String, Object>) -> Reply
     }
     let deleted = call.parameter("include_deleted") == Some("true");
     let since = call.parameter("updated_at[after]").and_then(|text| text.parse::<i64>().ok());
-    let after =
+    let after: Option<u64> =
         call.parameter("offset").and_then(|text| text.strip_prefix("[\"")?.strip_suffix("\"]")?.parse().ok());
+    let newest_first = call.parameter("sort_by[desc]").is_some();
+    let customer = call.parameter("customer_id[is]");
     let mut rows: Vec<&Object> = objects
         .values()
         .filter(|(change, object)| {
-            Some(*change) > after
+            after.is_none_or(|after| if newest_first { *change < after } else { *change > after })
+                && customer.is_none_or(|customer| object["customer_id"] == customer)
                 && since.is_none_or(|since| object["updated_at"].as_i64() > Some(since))
                 && (!is_gone(object) || (deleted && object.get("deleted").is_some()))
         })
         .collect();
     rows.sort_by_key(|(change, _)| *change);
+    if newest_first {
+        rows.reverse();
+    }
     let next =
         rows.get(limit).and(rows.get(limit.wrapping_sub(1))).map(|(change, _)| format!("[\"{change}\"]"));
     let name = stream.trim_end_matches('s');

@@ -1,7 +1,8 @@
 //! backlot, an imitation of HubSpot that nobody of this project wrote: it reads alone, knows no owners, no
 //! account and no batches of associations, and answers under the numbered paths.
 //!
-//! Runs where `HALO_SYNC_BACKLOT` names its program (`pip install backlot==0.1.0`).
+//! `tests/backlot` puts it into a folder of its own; `HALO_SYNC_BACKLOT` names a program that is there already. Skipped
+//! where there is none, unless `HALO_SYNC_REQUIRE` names `backlot`.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use connector_hubspot::HubSpot;
 use connector_sdk::{Connector, ConnectorError, DynConnector, Fact, ReadMode, Session};
-use connector_testkit::parts::skip;
+use connector_testkit::parts::{skip, workspace};
 use serde_json::json;
 
 use crate::support::{io, pages, records, secrets};
@@ -103,11 +104,24 @@ fn open(url: &str, token: &str) -> Box<dyn Session> {
     DynConnector::open(&HubSpot, &settings, secrets(token), io()).unwrap()
 }
 
+fn program() -> Option<PathBuf> {
+    if let Some(program) = std::env::var_os("HALO_SYNC_BACKLOT") {
+        return Some(PathBuf::from(program));
+    }
+    let why = match Command::new("sh").arg(workspace().join("tests/backlot/setup.sh")).output() {
+        Ok(made) if made.status.success() => {
+            return Some(PathBuf::from(String::from_utf8(made.stdout).unwrap().trim()));
+        }
+        Ok(made) => String::from_utf8_lossy(&made.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    skip("backlot", &why);
+    None
+}
+
 #[tokio::test]
 async fn an_independent_hubspot_is_read() {
-    let Some(program) = std::env::var_os("HALO_SYNC_BACKLOT").map(PathBuf::from) else {
-        return skip("backlot", "HALO_SYNC_BACKLOT names no program");
-    };
+    let Some(program) = program() else { return };
     let (_server, url) = serve(&program).await;
     let session = open(&url, TOKEN);
     let account = session.check().await.unwrap();

@@ -4,6 +4,7 @@ mod endpoints;
 mod extraction;
 mod fetch;
 mod history;
+mod newest;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -66,7 +67,7 @@ struct Member {
 impl PandaDocSession {
     pub(crate) fn open(config: Config, secrets: &Secrets, io: Io) -> Result<Self, ConnectorError> {
         let base = config.validate()?;
-        let client = Client::new(io, base, secrets)?;
+        let client = Client::new(io, base, secrets, config.sandbox)?;
         let ours = record::ours(&config.fields)?;
         let no_extraction = AtomicBool::new(!config.ai_metadata);
         Ok(Self { client, config, ours, no_extraction })
@@ -97,8 +98,7 @@ impl PandaDocSession {
             Phase::Changed | Phase::Deleted => ("date_modified", "modified_from", "modified_to"),
         };
         let mut call = self
-            .client
-            .get(LIST, &DOCUMENTS_PATH)?
+            .documents_call(query.plan)?
             .query("order_by", order)
             .query("count", &count)
             .query("page", &query.place.page.to_string());
@@ -116,11 +116,15 @@ impl PandaDocSession {
         if query.phase == Phase::Deleted {
             call = call.query("deleted", "true");
         }
-        for (name, value) in [
-            ("template_id", &query.plan.template),
-            ("folder_uuid", &query.plan.folder),
-            ("tag", &query.plan.tag),
-        ] {
+        Ok(call)
+    }
+
+    /// A call for a list of those documents.
+    fn documents_call(&self, plan: &Plan) -> Result<Call, ConnectorError> {
+        let mut call = self.client.get(LIST, &DOCUMENTS_PATH)?;
+        for (name, value) in
+            [("template_id", &plan.template), ("folder_uuid", &plan.folder), ("tag", &plan.tag)]
+        {
             if let Some(value) = value {
                 call = call.query(name, value);
             }
@@ -129,14 +133,17 @@ impl PandaDocSession {
     }
 
     async fn list(&self, query: Query<'_>) -> Result<Answer, ConnectorError> {
-        let call = self.list_call(query)?;
-        let answer = self.client.send(&call).await?;
+        self.rows(&self.list_call(query)?).await
+    }
+
+    async fn rows(&self, call: &Call) -> Result<Answer, ConnectorError> {
+        let answer = self.client.send(call).await?;
         match answer.status {
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => {
                 Err(ConnectorError::NotOffered(DOCUMENTS.to_owned()))
             }
-            _ => Err(self.client.unexpected(&call, &answer)),
+            _ => Err(self.client.unexpected(call, &answer)),
         }
     }
 
@@ -403,6 +410,11 @@ impl Session for PandaDocSession {
             return Err(ConnectorError::Config(format!("PandaDoc has no parties in {:?}", party.stream)));
         }
         self.many(std::slice::from_ref(&party.id)).await
+    }
+
+    async fn read_newest(&self, stream: &str, _now: Timestamp) -> Result<Batch, ConnectorError> {
+        known(stream)?;
+        self.newest().await
     }
 
     async fn changed_since(

@@ -6,5 +6,6 @@ mod care;
 mod conformance;
 mod contracts;
 mod judged;
+mod prism;
 mod reading;
 mod support;

@@ -2,7 +2,7 @@
 //!
 //! | what goes wrong | how it is asked for |
 //! | --- | --- |
-//! | a call is throttled, refused, cut, spoilt, held up | a [`FaultRule`] with a [`Fault`] |
+//! | a call is throttled, refused, cut, spoilt, held up; a page comes doubled or in another order | a [`FaultRule`] with a [`Fault`] |
 //! | any of them, now and then | [`Faults::at_random`] |
 //! | an object changes between two pages, or between a list and the read of one of its objects | [`Fault::ThenWrite`] |
 //! | webhooks are lost, doubled, late, out of order | [`WebhookFaults`], or a `Flush` for a fixed pattern |
@@ -45,6 +45,10 @@ pub enum Fault {
     Slow(Duration),
     /// The right page, with an item in front that is no object of the stream.
     BadItem,
+    /// The right page, with every item twice.
+    Doubled,
+    /// The right page, its items the other way round.
+    Reversed,
     /// The right answer; then, before any other call is answered, this write, with its events. After a page of a
     /// list it is a change between two pages, or between the list and the read of an object.
     ThenWrite {
@@ -88,6 +92,8 @@ impl Fault {
             Self::Stall => "stall",
             Self::Slow(_) => "slow",
             Self::BadItem => "bad item",
+            Self::Doubled => "doubled",
+            Self::Reversed => "reversed",
             Self::ThenWrite { .. } => "then a write",
         }
     }

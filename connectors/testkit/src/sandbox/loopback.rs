@@ -228,6 +228,10 @@ async fn spoil<A: Api>(api: &A, fault: Fault, mut reply: Reply) -> Response {
         }
         // The author's own tests change the objects themselves.
         Fault::ThenWrite { .. } => respond(&reply),
+        Fault::Doubled | Fault::Reversed => {
+            let body = wire::rearranged(&fault, Bytes::from(text), api.items());
+            respond(&reply).map(|_| Body::from(body))
+        }
         Fault::BadItem => {
             if let Some(items) = reply.body.get_mut(api.items()).and_then(Value::as_array_mut) {
                 items.insert(0, serde_json::json!({"id": {"not": "a text"}, "undecodable": true}));

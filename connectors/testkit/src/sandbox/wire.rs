@@ -1,8 +1,13 @@
 //! Answers that are wrong in ways that any provider's can be.
 
+use std::collections::BTreeMap;
+
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
+use serde_json::value::RawValue;
+
+use super::faults::Fault;
 
 pub(super) fn json(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
@@ -24,4 +29,41 @@ pub(super) fn cut(response: Response, whole: usize, sent: Bytes) -> Response {
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole));
     let chunks = [Ok(sent), Err(std::io::Error::other("cut"))];
     Response::from_parts(parts, Body::from_stream(futures_util::stream::iter(chunks)))
+}
+
+/// The body of a page whose items are in `member`, as [`Fault::Doubled`] and [`Fault::Reversed`] have it; each item
+/// stays the text that it is. Any other body, and any other fault, leaves it as it was.
+pub(super) fn rearranged(fault: &Fault, body: Bytes, member: &str) -> Bytes {
+    let Ok(mut page) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(&body) else { return body };
+    let items = page.get(member).and_then(|raw| serde_json::from_str::<Vec<Box<RawValue>>>(raw.get()).ok());
+    let Some(mut items) = items else { return body };
+    match fault {
+        Fault::Doubled => items = items.into_iter().flat_map(|item| [item.clone(), item]).collect(),
+        Fault::Reversed => items.reverse(),
+        _ => return body,
+    }
+    let Ok(items) = serde_json::value::to_raw_value(&items) else { return body };
+    page.insert(member.to_owned(), items);
+    serde_json::to_vec(&page).map_or(body, Bytes::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_rearranged_and_its_items_stay_as_they_are() {
+        let page = Bytes::from_static(br#"{"more": true, "data": [{"b": 1.50, "a": 2}, 7]}"#);
+        let of = |fault: &Fault, body: &Bytes| {
+            String::from_utf8(rearranged(fault, body.clone(), "data").to_vec()).unwrap()
+        };
+        let doubled = of(&Fault::Doubled, &page);
+        assert!(doubled.contains(r#""data":[{"b": 1.50, "a": 2},{"b": 1.50, "a": 2},7,7]"#), "{doubled}");
+        assert!(doubled.contains(r#""more":true"#), "{doubled}");
+        assert!(of(&Fault::Reversed, &page).contains(r#"[7,{"b": 1.50, "a": 2}]"#));
+        for other in [&b"no JSON"[..], br#"{"data": 7}"#, br#"{"id": "x"}"#] {
+            let body = Bytes::copy_from_slice(other);
+            assert_eq!(rearranged(&Fault::Doubled, body.clone(), "data"), body);
+        }
+    }
 }

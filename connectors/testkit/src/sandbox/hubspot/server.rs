@@ -276,7 +276,12 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
             answer
         }
         Fault::ThenWrite { .. } => answer,
-        Fault::CutBody | Fault::NoBody | Fault::TruncatedJson | Fault::BadItem => {
+        Fault::CutBody
+        | Fault::NoBody
+        | Fault::TruncatedJson
+        | Fault::BadItem
+        | Fault::Doubled
+        | Fault::Reversed => {
             let (parts, body) = answer.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
             let half = body.slice(..body.len() / 2);
@@ -285,6 +290,9 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
                 Fault::CutBody => wire::cut(response, body.len(), half),
                 Fault::NoBody => wire::cut(response, body.len(), Bytes::new()),
                 Fault::TruncatedJson => response.map(|_| Body::from(half)),
+                Fault::Doubled | Fault::Reversed => {
+                    response.map(|_| Body::from(wire::rearranged(&fault, body, "results")))
+                }
                 _ => {
                     let text = String::from_utf8_lossy(&body);
                     let bad = "\"results\":[{\"object\":\"undecodable\",\"id\":{\"not\":\"a text\"}}";

@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use super::documents::{self, Extraction};
 use super::{Exchange, Inner, Refused, hooks, list, lock, stamp};
 use crate::sandbox::faults::Fault;
+use crate::sandbox::wire::rearranged;
 
 /// No body that the API takes here is larger.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -324,7 +325,12 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
             answer
         }
         Fault::ThenWrite { .. } => answer,
-        Fault::CutBody | Fault::NoBody | Fault::TruncatedJson | Fault::BadItem => {
+        Fault::CutBody
+        | Fault::NoBody
+        | Fault::TruncatedJson
+        | Fault::BadItem
+        | Fault::Doubled
+        | Fault::Reversed => {
             let (parts, body) = answer.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
             let half = body.slice(..body.len() / 2);
@@ -333,6 +339,9 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
                 Fault::CutBody => cut(response, body.len(), half),
                 Fault::NoBody => cut(response, body.len(), Bytes::new()),
                 Fault::TruncatedJson => response.map(|_| Body::from(half)),
+                Fault::Doubled | Fault::Reversed => {
+                    response.map(|_| Body::from(rearranged(&fault, body, "results")))
+                }
                 _ => {
                     let text = String::from_utf8_lossy(&body);
                     let list = "\"results\":[";

@@ -16,7 +16,7 @@ use super::read::{self, Refusal};
 use super::store::{KINDS, Kind};
 use super::{API_VERSION, Inner, form, lock, render, shapes};
 use crate::sandbox::faults::Fault;
-use crate::sandbox::wire::{cut, json as json_response, raw};
+use crate::sandbox::wire::{cut, json as json_response, raw, rearranged};
 
 /// Bodies of writes are forms; none is larger.
 const LARGEST_FORM: usize = 1024 * 1024;
@@ -265,7 +265,12 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
             answer
         }
         Fault::ThenWrite { .. } => answer,
-        Fault::CutBody | Fault::NoBody | Fault::TruncatedJson | Fault::BadItem => {
+        Fault::CutBody
+        | Fault::NoBody
+        | Fault::TruncatedJson
+        | Fault::BadItem
+        | Fault::Doubled
+        | Fault::Reversed => {
             let (parts, body) = answer.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
             let half = body.slice(..body.len() / 2);
@@ -274,6 +279,9 @@ async fn spoil(fault: Fault, answer: Response) -> Response {
                 Fault::CutBody => cut(response, body.len(), half),
                 Fault::NoBody => cut(response, body.len(), Bytes::new()),
                 Fault::TruncatedJson => response.map(|_| Body::from(half)),
+                Fault::Doubled | Fault::Reversed => {
+                    response.map(|_| Body::from(rearranged(&fault, body, "data")))
+                }
                 _ => {
                     let text = String::from_utf8_lossy(&body);
                     let bad = "\"data\":[{\"object\":\"undecodable\",\"id\":{\"not\":\"a text\"}}";
