@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{PandaDocSession, Take};
 use crate::DOCUMENTS;
-use crate::client::is_error;
+use crate::client::{DETAILS, is_error};
 use crate::record;
 
 /// Details that are asked for at once; the budget's own limit stands behind it.
@@ -111,7 +111,7 @@ impl PandaDocSession {
 
     pub(super) fn details_call(&self, id: &str) -> Result<connector_sdk::Call, ConnectorError> {
         let path = ["public", "v1", "documents", id, "details"];
-        Ok(self.client.get("GET /public/v1/documents/:id/details", &path)?.leave(StatusCode::FORBIDDEN))
+        Ok(self.client.get(DETAILS, &path)?.leave(StatusCode::FORBIDDEN))
     }
 
     async fn read_one(&self, id: &str, unmade: bool) -> Result<Read, ConnectorError> {
