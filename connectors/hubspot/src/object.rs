@@ -88,6 +88,15 @@ pub(crate) fn id(text: &str) -> Option<u64> {
     if plain { text.parse().ok() } else { None }
 }
 
+/// The id of an object, whatever else there is in it.
+pub(crate) fn id_in(text: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: Number,
+    }
+    serde_json::from_str::<Named>(text).ok().map(|named| named.id.0)
+}
+
 /// The members of an object, in order, their values as text.
 pub(crate) struct Members<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 

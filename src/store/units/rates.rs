@@ -214,9 +214,12 @@ async fn load(
 ) -> Result<(BTreeMap<String, Bucket>, i64)> {
     let full = (millionths(ask.per_second), ask.per_endpoint_per_second.map(millionths));
     let mut wanted = BTreeMap::from([(ACCOUNT.to_owned(), full.0)]);
+    let full_of = |endpoint: &String| {
+        ask.demand.rates.get(endpoint).map_or(full.1.unwrap_or(full.0), |own| millionths(*own))
+    };
     let refused = ask.demand.refusals.iter().filter_map(|refusal| refusal.endpoint.as_ref());
     for endpoint in ask.demand.endpoints.keys().chain(refused) {
-        wanted.insert(clean(endpoint), full.1.unwrap_or(full.0));
+        wanted.insert(clean(endpoint), full_of(endpoint));
     }
     let select = async |c: &mut Conn| -> Result<Vec<Bucket>> {
         Ok(sqlx::query_as(LOAD).bind(account).bind(json_list(wanted.keys())).fetch_all(c).await?)
@@ -286,8 +289,10 @@ fn draw(buckets: &mut BTreeMap<String, Bucket>, ask: &RateAsk, now: i64) -> Resu
         let holds = buckets.get(&clean(endpoint)).map_or(0, |bucket| bucket.calls(now));
         wanted.insert(endpoint, (*count).min(holds.div_ceil(grant.processes)));
     }
-    if !wanted.is_empty() && demand.calls > 0 {
-        calls = calls.min(wanted.values().sum());
+    // Those of endpoints without a limit, and of endpoints whose calls the process holds already.
+    let free = demand.calls.saturating_sub(demand.endpoints.values().sum());
+    if demand.calls > 0 {
+        calls = calls.min(wanted.values().sum::<u32>().saturating_add(free));
     }
     let mut left = if demand.calls > 0 { calls } else { u32::MAX };
     let mut endpoint_ready = Duration::ZERO;

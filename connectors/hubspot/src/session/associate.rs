@@ -18,7 +18,7 @@ use crate::streams::tickets::STAGE;
 use crate::streams::{self};
 
 /// HubSpot reads the associations of so many objects in one call.
-const ASSOCIATION_INPUTS: usize = 1_000;
+pub(super) const ASSOCIATION_INPUTS: usize = 1_000;
 /// Pages of one batch of associations; a longer one never ends.
 const ASSOCIATION_PAGES: usize = 10_000;
 

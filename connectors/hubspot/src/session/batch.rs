@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use connector_sdk::{Batch, ConnectorError};
+use connector_sdk::{Answer, Batch, ConnectorError};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 
-use super::associate::Source;
+use super::associate::{ASSOCIATION_INPUTS, Source};
 use super::pages::merged;
 use super::{CALLS_AT_ONCE, HubSpotSession, Objects, gone};
 use crate::client::Area;
@@ -25,22 +25,8 @@ impl HubSpotSession {
                 None => out.tombstones.push(gone(of.1, id)),
             }
         }
-        let read = self.all_of(of, &numbers).await?;
-        out.records = read.records;
-        out.rejected = read.rejected;
-        out.tombstones.extend(read.tombstones);
-        out.tombstones.sort_unstable();
-        out.tombstones.dedup();
-        Ok(out)
-    }
-
-    /// Any number of objects, in batches.
-    pub(super) async fn all_of(&self, of: Objects, ids: &[u64]) -> Result<Batch, ConnectorError> {
-        let mut out = Batch::default();
-        let chunks: Vec<_> = ids.chunks(BATCH).map(|ids| self.batch_of(of, ids)).collect();
-        let batches: Vec<Batch> =
-            futures_util::stream::iter(chunks).buffered(CALLS_AT_ONCE).try_collect().await?;
-        for batch in batches {
+        for some in numbers.chunks(ASSOCIATION_INPUTS) {
+            let batch = self.batch_of(of, some).await?;
             out.records.extend(batch.records);
             out.rejected.extend(batch.rejected);
             out.tombstones.extend(batch.tombstones);
@@ -53,35 +39,52 @@ impl HubSpotSession {
         Ok(out)
     }
 
-    /// At most [`BATCH`] objects. An id that is not answered is gone: deleted, or merged into an object that is
+    /// Objects by id, [`BATCH`] in a call, and what all of them are associated with at once: it takes a call for each
+    /// [`ASSOCIATION_INPUTS`] of them. An id that is not answered is gone: deleted, or merged into an object that is
     /// answered instead.
-    async fn batch_of(&self, of: Objects, ids: &[u64]) -> Result<Batch, ConnectorError> {
+    pub(super) async fn batch_of(&self, of: Objects, ids: &[u64]) -> Result<Batch, ConnectorError> {
         let mut out = Batch::default();
-        if ids.is_empty() {
-            return Ok(out);
-        }
         let (_, stream, object) = of;
-        let inputs: Vec<_> = ids.iter().map(|id| json!({"id": id.to_string()})).collect();
-        let body = json!({"inputs": inputs, "properties": self.properties(stream, object)});
+        let properties = self.properties(stream, object);
         let area = Area::Objects(stream.spec.name);
-        let call = self.client.post("POST /crm/objects/:type/batch/read", area, &["batch", "read"], &body)?;
-        let answer = self.sent(of, &call).await?;
-        let list: List<'_> = answer.json()?;
-        if list.errors.iter().flatten().any(|error| !error.is_absence()) {
-            return Err(ConnectorError::Transient(format!("{}: a part of the batch failed", call.endpoint)));
+        let mut calls = Vec::with_capacity(ids.len().div_ceil(BATCH));
+        for ids in ids.chunks(BATCH) {
+            let inputs: Vec<_> = ids.iter().map(|id| json!({"id": id.to_string()})).collect();
+            let body = json!({"inputs": inputs, "properties": properties});
+            let call =
+                self.client.post("POST /crm/objects/:type/batch/read", area, &["batch", "read"], &body)?;
+            calls.push(call);
         }
-        let mut found = Vec::with_capacity(list.results.len());
-        for raw in &list.results {
-            match object::read(stream.spec.name, raw.get()) {
-                Ok(one) => found.push(one),
-                Err(rejected) => out.rejected.push(rejected),
+        let sent: Vec<_> = calls.iter().map(|call| self.sent(of, call)).collect();
+        let answers: Vec<Answer> =
+            futures_util::stream::iter(sent).buffered(CALLS_AT_ONCE).try_collect().await?;
+        let mut found = Vec::with_capacity(ids.len());
+        for (answer, ids) in answers.iter().zip(ids.chunks(BATCH)) {
+            let list: List<'_> = answer.json()?;
+            if list.errors.iter().flatten().any(|error| !error.is_absence()) {
+                return Err(ConnectorError::Transient(format!(
+                    "{}: a part of the batch failed",
+                    answer.endpoint
+                )));
             }
-        }
-        let answered: BTreeSet<u64> = found.iter().map(|one| one.id).collect();
-        // An item that cannot be read may be any of them.
-        if out.rejected.is_empty() {
-            let absent = ids.iter().filter(|id| !answered.contains(id));
-            out.tombstones.extend(absent.map(|id| gone(stream, &id.to_string())));
+            let (mut answered, mut whole) = (BTreeSet::new(), true);
+            for raw in &list.results {
+                match object::read(stream.spec.name, raw.get()) {
+                    Ok(one) => {
+                        answered.insert(one.id);
+                        found.push(one);
+                    }
+                    Err(rejected) => {
+                        out.rejected.push(rejected);
+                        whole = false;
+                    }
+                }
+            }
+            // An item that cannot be read may be any of them.
+            if whole {
+                let absent = ids.iter().filter(|id| !answered.contains(id));
+                out.tombstones.extend(absent.map(|id| gone(stream, &id.to_string())));
+            }
         }
         out.tombstones.extend(merged(stream.spec.name, &found));
         out.tombstones.sort_unstable();

@@ -24,6 +24,8 @@ use crate::streams::Object;
 const LONGEST_QUERY: usize = 12_000;
 /// HubSpot refuses bodies of searches of more than 3,000 characters.
 const LONGEST_SEARCH: usize = 3_000;
+/// Searches of two hundred objects that make up [`ASSOCIATION_INPUTS`](super::associate::ASSOCIATION_INPUTS).
+const SEARCHES_A_PAGE: usize = 5;
 
 /// When HubSpot answered, in milliseconds since 1970 by its own clock.
 fn answered_at(answer: &Answer) -> Option<i64> {
@@ -143,7 +145,7 @@ impl HubSpotSession {
             out.records = self.records(of, found, Source::List).await?;
         } else {
             let ids: Vec<u64> = found.iter().map(|one| one.id).collect();
-            let batch = self.all_of(of, &ids).await?;
+            let batch = self.batch_of(of, &ids).await?;
             (out.records, out.tombstones) = (batch.records, batch.tombstones);
             out.rejected.extend(batch.rejected);
         }
@@ -170,6 +172,8 @@ impl HubSpotSession {
         })
     }
 
+    /// As many searches as make one batch of associations: those are read a thousand objects at a time, and a search
+    /// shows no more than two hundred.
     async fn searched(
         &self,
         of: Objects,
@@ -177,47 +181,62 @@ impl HubSpotSession {
         last: u64,
         since: Option<i64>,
     ) -> Result<Page, ConnectorError> {
-        let (_, stream, object) = of;
-        let mut body = self.query(of, from, last, &self.properties(stream, object));
-        let fits = body.to_string().len() <= LONGEST_SEARCH;
+        let (n, stream, object) = of;
+        let mut properties = self.properties(stream, object);
+        let fits = self.query(of, from, u64::MAX, &properties).to_string().len() <= LONGEST_SEARCH;
         if !fits {
-            body = self.query(of, from, last, &["hs_merged_object_ids".to_owned()]);
+            properties = vec!["hs_merged_object_ids".to_owned()];
         }
-        let call = self.client.search(stream.spec.name, &body)?;
-        let answer = self.sent(of, &call).await?;
-        let since = since.unwrap_or_else(|| self.began(&answer));
-        let list: List<'_> = answer.json()?;
-        let shown = list.results.len() as u64;
-        let more = list.total.map_or_else(|| list.paging.is_some(), |total| total > shown);
-        let mut out = page(self.after_search(object, from, since)?);
-        let mut found: Vec<Found<'_>> = Vec::with_capacity(list.results.len());
-        for raw in &list.results {
-            match object::read(stream.spec.name, raw.get()) {
-                Ok(one) => found.push(one),
-                Err(rejected) => out.rejected.push(rejected),
+        let alone = (object.to.is_empty() || self.is_unlinked(n)) && fits;
+        let searches = if alone { 1 } else { SEARCHES_A_PAGE };
+        let (mut answers, mut last, mut since, mut more) = (Vec::new(), last, since, true);
+        while more && answers.len() < searches {
+            let call = self.client.search(stream.spec.name, &self.query(of, from, last, &properties))?;
+            let answer = match self.sent(of, &call).await {
+                Ok(answer) => answer,
+                // What was found already is a page; the next one begins here, and meets what is wrong.
+                Err(_) if !answers.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            since = since.or_else(|| Some(self.began(&answer)));
+            let list: List<'_> = answer.json()?;
+            let shown = list.results.len() as u64;
+            more = shown > 0 && list.total.map_or_else(|| list.paging.is_some(), |total| total > shown);
+            if more {
+                let reached = list.results.iter().filter_map(|raw| object::id_in(raw.get())).max();
+                last = reached.filter(|id| *id > last).ok_or_else(|| {
+                    ConnectorError::Protocol(
+                        "POST /crm/objects/:type/search: says that there is more and names no object to go on after"
+                            .to_owned(),
+                    )
+                })?;
+            }
+            answers.push(answer);
+        }
+        let since = since.unwrap_or_else(|| self.client.now().timestamp_millis());
+        let mut out = page(match more {
+            true => Next::More(Position::Search { from, last, since }.cursor()?),
+            false => self.after_search(object, from, since)?,
+        });
+        let mut found: Vec<Found<'_>> = Vec::new();
+        for answer in &answers {
+            let list: List<'_> = answer.json()?;
+            for raw in list.results {
+                match object::read(stream.spec.name, raw.get()) {
+                    Ok(one) => found.push(one),
+                    Err(rejected) => out.rejected.push(rejected),
+                }
             }
         }
-        // What cannot be read has been passed all the same.
-        let unread = out.rejected.iter().filter_map(|item| object::id(item.id.as_deref()?));
-        let reached = found.iter().map(|one| one.id).chain(unread).max();
         out.tombstones = merged(stream.spec.name, &found);
         if fits {
             out.records = self.records(of, found, Source::Plain).await?;
         } else {
             let ids: Vec<u64> = found.iter().map(|one| one.id).collect();
-            let batch = self.all_of(of, &ids).await?;
+            let batch = self.batch_of(of, &ids).await?;
             out.records = batch.records;
             out.tombstones.extend(batch.tombstones);
             out.rejected.extend(batch.rejected);
-        }
-        if more && shown > 0 {
-            let last = reached.filter(|id| *id > last).ok_or_else(|| {
-                ConnectorError::Protocol(
-                    "POST /crm/objects/:type/search: says that there is more and names no object to go on after"
-                        .to_owned(),
-                )
-            })?;
-            out.next = Next::More(Position::Search { from, last, since }.cursor()?);
         }
         Ok(out)
     }

@@ -1,6 +1,7 @@
 //! What reading costs: the fewest calls that HubSpot's API allows, at several shapes.
 
 use connector_sdk::{Next, ReadMode};
+use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use connector_testkit::sandbox::hubspot::{HubSpotSandbox, Kind};
 use serde_json::json;
 
@@ -37,8 +38,8 @@ async fn a_backfill_takes_a_call_for_each_hundred_objects() {
         // By id: as many objects in a call, and the associations of all in one.
         let ids: Vec<String> = sandbox.ids(Kind::Contacts).iter().map(u64::to_string).collect();
         session.read_many("contacts", &ids).await.unwrap();
-        let batches = n.div_ceil(100) as u64;
-        assert_eq!(calls(&sandbox), batches * 2, "{n} by id: their associations come with each batch");
+        let fewest = (n.div_ceil(100) + n.div_ceil(1_000)) as u64;
+        assert_eq!(calls(&sandbox), fewest, "{n} by id: their associations come a thousand at a time");
         let pairs = session.associations("contacts", &ids).await.unwrap();
         assert_eq!((pairs.len(), calls(&sandbox)), (n, n.div_ceil(1_000) as u64));
     }
@@ -56,11 +57,47 @@ async fn an_incremental_read_takes_a_search_for_each_two_hundred_changes() {
     let (read, end) = pages(session.as_ref(), "contacts", ReadMode::Incremental, Some(end)).await;
     assert_eq!(records(read).len(), 450);
     assert_eq!(sandbox.calls("POST contacts/search"), 3);
-    assert_eq!(sandbox.calls("POST contacts/companies"), 3, "associations of each page in one batch");
-    assert_eq!((sandbox.calls("GET contacts"), calls(&sandbox)), (1, 7));
+    assert_eq!(sandbox.calls("POST contacts/companies"), 1, "their associations in one batch");
+    assert_eq!((sandbox.calls("GET contacts"), calls(&sandbox)), (1, 5));
     let session = open(&sandbox, json!({"archived": false}));
     let (read, _) = pages(session.as_ref(), "companies", ReadMode::Incremental, Some(end)).await;
     assert_eq!((records(read).len(), calls(&sandbox)), (450, 3), "companies name nobody");
+}
+
+/// Many changes: searches of two hundred, associations of a thousand; and where so many properties are asked for that
+/// no search takes them, objects by the hundred beside them.
+#[tokio::test]
+async fn many_changes_take_the_fewest_calls() {
+    let sandbox = sandbox().await;
+    contacts(&sandbox, 2_300);
+    let many: Vec<String> = (0..200).map(|n| format!("a_property_of_ours_{n}")).collect();
+    for (settings, by_id) in [(json!({}), 0), (json!({"properties": {"contacts": many}}), 23)] {
+        let session = open(&sandbox, settings);
+        let (_, end) = pages(session.as_ref(), "contacts", ReadMode::Full, None).await;
+        calls(&sandbox);
+        let (read, _) = pages(session.as_ref(), "contacts", ReadMode::Incremental, Some(end)).await;
+        let longest = read.iter().map(|page| page.records.len()).max();
+        assert_eq!((longest, records(read).len()), (Some(1_000), 2_300));
+        assert_eq!(sandbox.calls("POST contacts/batch/read"), by_id);
+        // Twelve searches, three batches of associations, the list of what is archived.
+        assert_eq!(calls(&sandbox), 12 + 3 + by_id + 1);
+    }
+}
+
+/// A search that fails after others leaves what they found, and is made again.
+#[tokio::test]
+async fn a_search_that_fails_takes_nothing_back() {
+    let sandbox = sandbox().await;
+    contacts(&sandbox, 700);
+    let session = open(&sandbox, json!({}));
+    let (_, end) = pages(session.as_ref(), "contacts", ReadMode::Full, None).await;
+    calls(&sandbox);
+    let path = "/crm/objects/2026-03/contacts/search".to_owned();
+    sandbox.faults().add(FaultRule { path, skip: 2, times: 1, fault: Fault::Status(502) });
+    let (read, _) = pages(session.as_ref(), "contacts", ReadMode::Incremental, Some(end)).await;
+    let sizes: Vec<usize> = read.iter().map(|page| page.records.len()).collect();
+    assert_eq!(sizes, [400, 300, 0]);
+    assert_eq!(sandbox.calls("POST contacts/search"), 5);
 }
 
 #[tokio::test]

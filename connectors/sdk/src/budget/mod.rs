@@ -129,6 +129,8 @@ struct State {
     account: Bucket,
     per_endpoint: Option<f64>,
     endpoints: HashMap<String, Bucket>,
+    /// Of endpoints that were called with a rate of their own.
+    own_rates: BTreeMap<String, f64>,
     concurrency: Limit,
     refusals: u32,
     last_refusal: Option<Instant>,
@@ -286,23 +288,15 @@ impl State {
             }
             if let Some(at) = self.account.ready_at(now) {
                 again = earlier(again, at);
-                if self.fed {
-                    // Until an endpoint of its own rate is ready, nothing is asked for it.
-                    let own = self.waiting.values().filter(|waiter| waiter.at_most.is_some());
-                    let ready = own.filter_map(|w| self.endpoints.get(&w.endpoint)?.ready_at(now)).min();
-                    again = ready.map_or(again, |at| earlier(again, at));
-                }
                 break;
             }
-            // A rate of the endpoint's own is divided evenly; what all endpoints have in common is granted.
-            let own = waiter.at_most.map(|rate| (rate / self.concurrency.shared_by, false));
-            if let Some((rate, fed)) = own.or(self.per_endpoint.map(|rate| (rate, self.fed))) {
+            if let Some(rate) = waiter.at_most.or(self.per_endpoint) {
                 let bucket = match self.endpoints.get_mut(&waiter.endpoint) {
                     Some(bucket) => bucket,
                     None => self
                         .endpoints
                         .entry(waiter.endpoint.clone())
-                        .or_insert_with(|| Bucket::new(rate, fed, now)),
+                        .or_insert_with(|| Bucket::new(rate, self.fed, now)),
                 };
                 bucket.advance(now);
                 if let Some(at) = bucket.ready_at(now) {
@@ -361,6 +355,7 @@ impl Budget {
                 account: Bucket::new(rate, fed, now),
                 per_endpoint: budget.per_endpoint_per_second,
                 endpoints: HashMap::new(),
+                own_rates: BTreeMap::new(),
                 concurrency: Limit {
                     full: concurrency,
                     now: concurrency,
@@ -414,6 +409,9 @@ impl Budget {
             let mut state = lock(state);
             let ticket = (priority, state.next_ticket);
             state.next_ticket += 1;
+            if let Some(rate) = at_most {
+                state.own_rates.insert(endpoint.to_owned(), rate);
+            }
             state.waiting.insert(ticket, Waiter { endpoint: endpoint.to_owned(), at_most, grant });
             (ticket, state.pump(started))
         };

@@ -10,14 +10,16 @@ use tokio::time::Instant;
 use super::{Bucket, Budget, Priority, State, Throttle, lock};
 
 /// What one process asks of what they share.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Demand {
     /// The most urgent call that waits; `None` when only refusals are told.
     pub priority: Option<Priority>,
     /// Calls that wait for the account.
     pub calls: u32,
-    /// Of these, by endpoint, those that wait for the endpoint. Empty where endpoints have no limit of their own.
+    /// Of these, by endpoint, those that wait for the endpoint. Those without a limit of their own are not named.
     pub endpoints: BTreeMap<String, u32>,
+    /// Calls per second of endpoints whose limit is other than that of all endpoints.
+    pub rates: BTreeMap<String, f64>,
     /// Refusals since the last demand.
     pub refusals: Vec<Refusal>,
 }
@@ -59,27 +61,14 @@ impl State {
     fn demand(&mut self, now: Instant) -> Option<Demand> {
         self.account.advance(now);
         let refusals = std::mem::take(&mut self.refused);
-        let mut demand = Demand { priority: None, calls: 0, endpoints: BTreeMap::new(), refusals };
+        let rates = self.own_rates.clone();
+        let mut demand = Demand { priority: None, calls: 0, endpoints: BTreeMap::new(), rates, refusals };
         if !self.account.is_blocked(now) {
-            let mut own: BTreeMap<&str, u32> = BTreeMap::new();
             for ((priority, _), waiter) in &self.waiting {
-                let bucket = self.endpoints.get_mut(&waiter.endpoint).map(|bucket| {
-                    if waiter.at_most.is_some() {
-                        bucket.advance(now);
-                    }
-                    &*bucket
-                });
-                if bucket.is_some_and(|bucket| bucket.is_blocked(now)) {
+                if self.endpoints.get(&waiter.endpoint).is_some_and(|bucket| bucket.is_blocked(now)) {
                     continue;
                 }
-                if waiter.at_most.is_some() {
-                    // No more of the account's calls than the endpoint takes now: the others would be lost.
-                    let counted = own.entry(&waiter.endpoint).or_default();
-                    if *counted >= bucket.map_or(1, Bucket::whole_tokens) {
-                        continue;
-                    }
-                    *counted += 1;
-                } else if self.per_endpoint.is_some() {
+                if waiter.at_most.is_some() || self.per_endpoint.is_some() {
                     *demand.endpoints.entry(waiter.endpoint.clone()).or_default() += 1;
                 }
                 demand.priority.get_or_insert(*priority);

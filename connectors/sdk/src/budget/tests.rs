@@ -370,7 +370,7 @@ async fn an_endpoint_may_have_a_rate_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fed_budget_asks_for_what_an_endpoint_takes_and_no_more() {
+async fn a_fed_budget_is_granted_what_an_endpoint_of_its_own_rate_takes() {
     let limits = RateBudget {
         live_per_second: 100.0,
         test_per_second: 1.0,
@@ -390,13 +390,18 @@ async fn a_fed_budget_asks_for_what_an_endpoint_takes_and_no_more() {
     let mut granted = 0;
     while tasks.iter().any(|task| !task.is_finished()) {
         if let Some(demand) = budget.demand() {
-            assert!(demand.calls <= 1 && demand.endpoints.is_empty(), "{demand:?}");
-            granted += demand.calls;
-            let account = Fill { tokens: demand.calls, rate: 100.0, blocked_for: Duration::ZERO };
-            budget.grant(&Grant { account, processes: 1, ..Grant::default() });
+            assert_eq!(demand.rates, BTreeMap::from([("search".to_owned(), 4.0)]));
+            assert_eq!(demand.endpoints.get("search"), Some(&demand.calls));
+            // Four a second are granted, and the account's calls go with them.
+            let due = u32::try_from(started.elapsed().as_millis() * 4 / 1_000).unwrap();
+            let tokens = due.saturating_sub(granted).min(demand.calls);
+            granted += tokens;
+            let fill = |rate| Fill { tokens, rate, blocked_for: Duration::ZERO };
+            let endpoints = BTreeMap::from([("search".to_owned(), fill(4.0))]);
+            budget.grant(&Grant { account: fill(100.0), endpoints, processes: 1 });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
-    assert!((10..=60).contains(&granted), "{granted}");
+    assert_eq!((granted, budget.demand()), (10, None), "no more than was needed");
 }

@@ -3,6 +3,7 @@
 //! They are sandboxes, not mocks: they hold objects, answer lists page by page, refuse what the provider
 //! refuses, sign and send webhooks, and fail in the ways that providers and networks fail when told to.
 
+pub mod arrivals;
 pub mod chance;
 pub mod faults;
 pub mod hubspot;

@@ -18,7 +18,7 @@ pub struct Demo {
 
 const DAY: i64 = 86_400_000;
 /// The company whose demo changes.
-const CHANGED: &str = "acme.example";
+const CHANGED: &str = "northwind.example";
 
 /// (name, domain, industry, employees, lifecycle stage, people).
 type Customer =
@@ -159,7 +159,7 @@ pub(super) fn seed(inner: &Inner) -> Option<Demo> {
 
 /// The company grows, and asks for support: changes that are announced.
 pub(super) fn change(inner: &Inner, demo: &Demo) {
-    inner.update(Kind::Companies, demo.company, write::properties(&json!({"numberofemployees": "450"})));
+    inner.update(Kind::Companies, demo.company, write::properties(&json!({"numberofemployees": "41"})));
     let ticket = inner.create(
         Kind::Tickets,
         write::properties(&json!({

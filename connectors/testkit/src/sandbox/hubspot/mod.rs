@@ -34,6 +34,7 @@ pub use events::{BATCH, Delivered, SandboxEvent, batch, sign_v1, sign_v2, sign_v
 pub use limits::Limits;
 pub use store::{KINDS, Kind};
 
+use super::arrivals::Arrivals;
 use super::faults::{Faults, Sending, WebhookFaults};
 use super::oauth::{OAuthServer, Paths, Refusals};
 use events::{Outbox, Portal};
@@ -102,6 +103,7 @@ struct Inner {
     store: Mutex<Store>,
     outbox: Mutex<Outbox>,
     faults: Faults,
+    arrivals: Arrivals,
     counts: Mutex<BTreeMap<String, u64>>,
     forbidden: Mutex<HashSet<String>>,
     limits: Mutex<Option<Limits>>,
@@ -177,6 +179,7 @@ impl HubSpotSandbox {
             store: Mutex::default(),
             outbox: Mutex::default(),
             faults: Faults::default(),
+            arrivals: Arrivals::default(),
             counts: Mutex::default(),
             forbidden: Mutex::default(),
             limits: Mutex::default(),
@@ -349,6 +352,12 @@ impl HubSpotSandbox {
     pub fn set_limits(&self, limits: Option<Limits>) {
         *lock(&self.inner.limits) = limits;
         *lock(&self.inner.spent) = Spent::default();
+    }
+
+    /// When calls arrive.
+    #[must_use]
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.inner.arrivals
     }
 
     /// How many calls the limits refused.

@@ -103,7 +103,9 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Res
     let query: Vec<(String, String)> = url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
     let body = axum::body::to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
     let target = target(&path);
-    *lock(&inner.counts).entry(operation(&parts.method, target.as_ref())).or_default() += 1;
+    let operation = operation(&parts.method, target.as_ref());
+    inner.arrivals.note(&operation);
+    *lock(&inner.counts).entry(operation).or_default() += 1;
     let search = matches!(&target, Some(Target::Objects(_, rest)) if rest.as_slice() == ["search"]);
     let fault = inner.faults.take(&path);
     // Beside the API's quotas.

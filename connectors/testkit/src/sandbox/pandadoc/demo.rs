@@ -137,18 +137,38 @@ pub(super) fn seed(state: &mut State, now: Timestamp) {
         }
         let id = details["id"].as_str().unwrap_or_default().to_owned();
         state.documents.put(details);
-        let fields: Vec<Value> = agreement
-            .extracted
-            .iter()
-            .map(|(key, kind, value, accepted)| {
-                let status = if *accepted { "accepted" } else { "pending" };
-                json!({"id": state.id(), "key": key, "field_type": kind, "settings": {}, "value": {"value": value, "acceptance_status": status}})
-            })
-            .collect();
-        if let Some(document) = state.documents.find_mut(&id)
-            && !fields.is_empty()
-        {
-            document.extraction = Extraction::Done(Value::from(fields));
-        }
+        extract(state, &id, agreement.extracted);
     }
+}
+
+/// What was extracted from a document: key, type, value, whether somebody accepted it.
+fn extract(state: &mut State, id: &str, extracted: &[(&str, &str, &str, bool)]) {
+    let fields: Vec<Value> = extracted
+        .iter()
+        .map(|(key, kind, value, accepted)| {
+            let status = if *accepted { "accepted" } else { "pending" };
+            json!({"id": state.id(), "key": key, "field_type": kind, "settings": {}, "value": {"value": value, "acceptance_status": status}})
+        })
+        .collect();
+    if let Some(document) = state.documents.find_mut(id)
+        && !fields.is_empty()
+    {
+        document.extraction = Extraction::Done(Value::from(fields));
+    }
+}
+
+/// The company of the demo signs for two years more. Announced by webhook when it is signed: until then nobody outside
+/// sees it.
+pub(super) fn change(state: &mut State, now: Timestamp) -> String {
+    let of = json!({
+        "name": "Northwind Traders: renewal", "metadata": {"company_id": "northwind"},
+        "recipients": [{"email": "owner@northwind.example", "first_name": "Robin", "last_name": "Vale", "role": "Client"}],
+    });
+    let details = documents::draft(state, &of, now);
+    let id = details["id"].as_str().unwrap_or_default().to_owned();
+    state.documents.put(details);
+    extract(state, &id, &[("Initial term length", "duration", "24 months", true)]);
+    // It is there: it was put there just now.
+    let _ = documents::complete(state, &id, now);
+    id
 }

@@ -13,7 +13,7 @@ mod hooks;
 mod list;
 mod server;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 pub use hooks::{Delivered, SandboxEvent, sign};
 
+use super::arrivals::{Arrivals, Recent};
 use super::faults::{Faults, Sending, WebhookFaults};
 use super::oauth::{OAuthServer, Paths, Refusals};
 use documents::{Documents, Extraction};
@@ -47,6 +48,8 @@ pub struct Options {
     pub journal: bool,
     /// How many calls of one operation are taken within how long; more are refused with 429.
     pub limit: Option<(u32, Duration)>,
+    /// The same of details, where their limit is another.
+    pub details_limit: Option<(u32, Duration)>,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
 }
@@ -61,6 +64,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             journal: false,
             limit: None,
+            details_limit: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         }
     }
@@ -99,12 +103,13 @@ struct Inner {
     state: Mutex<State>,
     oauth: OAuthServer,
     faults: Faults,
+    arrivals: Arrivals,
     counts: Mutex<BTreeMap<String, u64>>,
     journal: Mutex<Vec<Exchange>>,
     forbidden: Mutex<HashSet<String>>,
     revoked: Mutex<bool>,
     no_extraction: Mutex<bool>,
-    recent: Mutex<BTreeMap<String, VecDeque<tokio::time::Instant>>>,
+    recent: Mutex<BTreeMap<String, Recent>>,
     refused: Mutex<u64>,
 }
 
@@ -217,6 +222,7 @@ impl PandaDocSandbox {
             options,
             state: Mutex::default(),
             faults: Faults::default(),
+            arrivals: Arrivals::default(),
             counts: Mutex::default(),
             journal: Mutex::default(),
             forbidden: Mutex::default(),
@@ -365,6 +371,13 @@ impl PandaDocSandbox {
         demo::seed(&mut state, now);
     }
 
+    /// Lets the demo's company sign a renewal for two years; the document's id.
+    pub fn demo_change(&self) -> String {
+        let mut state = lock(&self.inner.state);
+        let now = state.now(&*self.inner.options.clock);
+        demo::change(&mut state, now)
+    }
+
     // --- calls
 
     /// How often an operation was called (`GET /public/v1/documents/:id/details`).
@@ -382,6 +395,12 @@ impl PandaDocSandbox {
     /// Forgets the counts.
     pub fn reset_calls(&self) {
         lock(&self.inner.counts).clear();
+    }
+
+    /// When calls arrive.
+    #[must_use]
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.inner.arrivals
     }
 
     /// How many calls were over the limit ([`Options::limit`]).

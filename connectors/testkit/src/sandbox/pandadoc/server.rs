@@ -41,6 +41,7 @@ async fn handle(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Result<R
     let query = pairs(parts.uri.query().unwrap_or_default());
     let body = axum::body::to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
     let operation = operation(&parts.method, &path);
+    inner.arrivals.note(&operation);
     *lock(&inner.counts).entry(operation.clone()).or_default() += 1;
     let fault = inner.faults.take(&path);
     let asked = parts.uri.query().unwrap_or_default();
@@ -148,18 +149,16 @@ fn authenticate(inner: &Inner, headers: &HeaderMap, path: &str) -> Result<(), Re
 }
 
 fn limit(inner: &Inner, operation: &str) -> Result<(), Refused> {
-    let Some((most, within)) = inner.options.limit else { return Ok(()) };
-    let now = tokio::time::Instant::now();
+    let options = &inner.options;
+    let own = options.details_limit.filter(|_| operation.ends_with("/details"));
+    let Some((most, within)) = own.or(options.limit) else { return Ok(()) };
     let mut recent = lock(&inner.recent);
     let calls = recent.entry(operation.to_owned()).or_default();
-    while calls.front().is_some_and(|at| now.duration_since(*at) >= within) {
-        calls.pop_front();
-    }
-    if calls.len() >= most as usize {
+    if !calls.has_room(most as usize, within) {
         *lock(&inner.refused) += 1;
         return Err(Refused::new(429, "throttled", "Request was throttled."));
     }
-    calls.push_back(now);
+    calls.take();
     Ok(())
 }
 

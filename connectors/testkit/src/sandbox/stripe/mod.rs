@@ -20,6 +20,7 @@ mod events;
 mod fields;
 mod form;
 mod hooks;
+mod limits;
 mod payments;
 mod read;
 mod render;
@@ -45,8 +46,10 @@ use tokio::task::JoinHandle;
 
 pub use demo::Demo;
 pub use events::{Delivered, Endpoint, Flush, Order, SandboxEvent, sign};
+pub use limits::Limits;
 pub use store::{KINDS, Kind};
 
+use super::arrivals::Arrivals;
 use super::faults::{Faults, Sending, WebhookFaults};
 use events::Outbox;
 use hooks::Hooks;
@@ -103,6 +106,8 @@ struct Inner {
     outbox: Mutex<Outbox>,
     hooks: Mutex<Hooks>,
     faults: Faults,
+    arrivals: Arrivals,
+    spent: Mutex<limits::Spent>,
     counts: Mutex<BTreeMap<String, u64>>,
     /// Calls without a pinned version, or with another one than [`API_VERSION`].
     unpinned: Mutex<Vec<String>>,
@@ -196,6 +201,8 @@ impl StripeSandbox {
             outbox: Mutex::default(),
             hooks: Mutex::default(),
             faults: Faults::default(),
+            arrivals: Arrivals::default(),
+            spent: Mutex::default(),
             counts: Mutex::default(),
             unpinned: Mutex::default(),
             forbidden: Mutex::default(),
@@ -391,6 +398,23 @@ impl StripeSandbox {
     #[must_use]
     pub fn all_calls(&self) -> BTreeMap<String, u64> {
         lock(&self.inner.counts).clone()
+    }
+
+    /// When calls arrive.
+    #[must_use]
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.inner.arrivals
+    }
+
+    /// Keeps these limits from now on.
+    pub fn set_limits(&self, limits: Option<Limits>) {
+        *lock(&self.inner.spent) = limits::Spent::under(limits);
+    }
+
+    /// How many calls the limits refused.
+    #[must_use]
+    pub fn refused_calls(&self) -> u64 {
+        lock(&self.inner.spent).refused
     }
 
     /// The most calls that were answered at the same time.

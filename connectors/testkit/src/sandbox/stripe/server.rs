@@ -47,13 +47,20 @@ async fn handle(State(inner): State<Arc<Inner>>, request: Request) -> Result<Res
     }
     let body = axum::body::to_bytes(body, LARGEST_FORM).await.unwrap_or_default();
     let operation = operation(&parts.method, &path);
+    inner.arrivals.note(&operation);
     *lock(&inner.counts).entry(operation.clone()).or_default() += 1;
+    let within = lock(&inner.spent).take(&operation);
     if parts.method == Method::GET
         && parts.headers.get("stripe-version").map(HeaderValue::as_bytes) != Some(API_VERSION.as_bytes())
     {
         lock(&inner.unpinned).push(operation);
     }
     let fault = inner.faults.take(&path);
+    if let Err(why) = within {
+        let mut answer = too_many();
+        answer.headers_mut().insert("stripe-rate-limited-reason", HeaderValue::from_static(why));
+        return Ok(answer);
+    }
     let answer = match answer(&inner, &parts.method, &parts.headers, &path, &query, &body) {
         Ok(text) => json_response(StatusCode::OK, text),
         Err(refusal) => refused(&refusal),
@@ -240,14 +247,23 @@ fn allow(inner: &Inner, path: &str) -> Result<(), Refusal> {
     })
 }
 
+fn too_many() -> Response {
+    refused(&Refusal {
+        status: 429,
+        kind: "invalid_request_error",
+        code: Some("rate_limit"),
+        message: "Too many requests.".to_owned(),
+        ..Refusal::default()
+    })
+}
+
 async fn spoil(fault: Fault, answer: Response) -> Response {
     let stripe_error = |status: u16, kind: &'static str, code: Option<&'static str>, message: &str| {
         refused(&Refusal { status, kind, code, message: message.to_owned(), ..Refusal::default() })
     };
     match fault {
         Fault::TooManyRequests { retry_after } => {
-            let mut response =
-                stripe_error(429, "invalid_request_error", Some("rate_limit"), "Too many requests.");
+            let mut response = too_many();
             if let Some(value) = retry_after.and_then(|v| HeaderValue::from_str(&v).ok()) {
                 response.headers_mut().insert(header::RETRY_AFTER, value);
             }
