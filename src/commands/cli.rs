@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use super::output::ColorChoice;
 use super::{
     attributes, audit, backup, companies, completions, config, connect, connections, connectors, contacts,
-    credentials, derive, doctor, jobs, keys, mcp, migrate, orgs, render, restore, runs, sdk, serve, sync,
-    webhooks, worker,
+    credentials, derive, doctor, health, jobs, keys, mcp, migrate, orgs, render, restore, runs, sdk, serve,
+    sync, webhooks, worker,
 };
 use crate::config::Flag;
 
@@ -118,6 +118,10 @@ pub enum Command {
     ///
     /// From the records that are stored or, with --input, from a file without any database.
     Derive(derive::Args),
+    /// Score how healthy customers are, and say why
+    ///
+    /// From a file, without any database.
+    Health(health::Args),
     /// Render the text that the chat's prompt gets
     ///
     /// From what is stored or, with --input, from a file without any database. It is the same text that POST /api/sdk/chat/context answers.
@@ -263,6 +267,7 @@ mod tests {
     fn what_belongs_together_is_asked_for_together() {
         let bad = [
             "halo-sync derive",
+            "halo-sync health",
             "halo-sync derive --company X --input F",
             "halo-sync render --user U --input F",
             "halo-sync render",
@@ -311,6 +316,7 @@ mod tests {
             "halo-sync audit con_1 --sample 50 --repair --json",
             "halo-sync audit con_1 --all",
             "halo-sync derive --input - --json",
+            "halo-sync health --input - --explain",
             "halo-sync render --company X --user U --explain --budget 500",
             "halo-sync render --company X",
             "halo-sync render --user U",

@@ -3,8 +3,8 @@
 use super::cli::Command;
 use super::{
     App, CommandError, ExitCode, attributes, audit, backup, companies, completions, config, connect,
-    connections, connectors, contacts, credentials, derive, doctor, jobs, keys, mcp, migrate, openapi, orgs,
-    render, restore, runs, sdk, serve, sync, version, webhooks, worker,
+    connections, connectors, contacts, credentials, derive, doctor, health, jobs, keys, mcp, migrate,
+    openapi, orgs, render, restore, runs, sdk, serve, sync, version, webhooks, worker,
 };
 
 /// Runs one command. A command that finished with something to say about it (rejected records, changes
@@ -21,6 +21,7 @@ pub(super) async fn run(app: &App, command: Command) -> Result<ExitCode, Command
         Command::Connections(args) => connections::run(app, args).await?,
         Command::Runs(args) => runs::run(app, args).await?,
         Command::Derive(args) => derive::run(app, args).await?,
+        Command::Health(args) => health::run(app, &args)?,
         Command::Render(args) => render::run(app, args).await?,
         Command::Jobs(args) => jobs::run(app, args).await?,
         Command::Attributes(args) => attributes::run(app, args).await?,

@@ -24,6 +24,7 @@ mod diff;
 mod dispatch;
 pub mod doctor;
 mod exit;
+pub mod health;
 mod host;
 pub mod import;
 mod import_progress;

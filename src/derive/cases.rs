@@ -98,7 +98,8 @@ struct CompanyShape {
     overrides: Option<Map<String, Value>>,
 }
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str, at: &str) -> Result<T, CaseError> {
+/// Reads one member; an error names its path below `at`.
+pub(super) fn read<'a, T: Deserialize<'a>>(text: &'a str, at: &str) -> Result<T, CaseError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
         let path = e.path().to_string();
@@ -143,6 +144,11 @@ impl<'a> Cases<'a> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.cases.is_empty()
+    }
+
+    /// Their texts, in the order of the whole.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.cases.iter().copied()
     }
 
     /// Answers case after case, in the order of the text.

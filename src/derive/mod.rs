@@ -10,6 +10,7 @@
 
 pub mod cases;
 pub mod currency;
+pub mod health;
 
 mod amount;
 mod book;

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Members that only a signature tool or a CRM can explain.
 const OTHER_PROVIDERS: [&str; 2] = ["pandadoc_documents", "hubspot_deals"];
 
-fn shared(part: &str) -> Option<PathBuf> {
+pub(crate) fn shared(part: &str) -> Option<PathBuf> {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let found = match std::env::var_os("HALO_SYNC_SHARED") {
         Some(dir) => Some(PathBuf::from(dir)),
@@ -63,7 +63,7 @@ fn every_worked_case_is_right() {
 }
 
 /// What answers say differently from what the cases expect.
-fn differences(cases: &[Value], answers: Vec<Result<Value, String>>) -> Vec<String> {
+pub(crate) fn differences(cases: &[Value], answers: Vec<Result<Value, String>>) -> Vec<String> {
     assert_eq!(answers.len(), cases.len());
     let mut wrong = Vec::new();
     for (case, answer) in cases.iter().zip(answers) {

@@ -14,6 +14,7 @@ mod convergence;
 mod crash;
 mod faults;
 mod flow;
+mod health_cases;
 mod hooks;
 mod http_base;
 mod import;
