@@ -79,7 +79,10 @@ connectors! {
 
 #[test]
 fn every_connector_of_this_build_is_held_against_the_rules() {
-    let of_this_build: Vec<&str> = registry::connectors().iter().map(|c| c.spec().id).collect();
+    // A Singer tap is a program and no server: `singer` holds those rules that it can keep.
+    let connectors = registry::connectors();
+    let servers = connectors.iter().filter(|c| c.spec().id != "singer");
+    let of_this_build: Vec<&str> = servers.map(|c| c.spec().id).collect();
     assert_eq!(
         HELD, of_this_build,
         "tests/it/conformance.rs: a connector has no account, or none is left of it"

@@ -196,10 +196,13 @@ mod tests {
         let budget = Arc::new(Budget::new(PandaDoc.spec().budget, mode));
         let calls = |endpoint: &'static str| {
             let budget = &budget;
-            join_all((0..of_each).map(async move |_| {
-                let most = most_a_second(endpoint, mode == Mode::Test);
-                drop(budget.acquire_at(Priority::Backfill, endpoint, Some(most)).await);
-                Instant::now()
+            join_all((0..of_each).map(move |_| {
+                let budget = Arc::clone(budget);
+                async move {
+                    let most = most_a_second(endpoint, mode == Mode::Test);
+                    drop(budget.acquire_at(Priority::Backfill, endpoint, Some(most)).await);
+                    Instant::now()
+                }
             }))
         };
         let (details, lists) = tokio::join!(calls(DETAILS), calls(LIST));

@@ -296,7 +296,7 @@ async fn what_is_set_aside_is_not_swept(store: &dyn Store) {
         payload: "{}".into(),
     }];
     ingest(store, page).await;
-    let swept = store.finish_pass(&org(), &con(), "prices", true, 100, None, at(3)).await.unwrap();
+    let swept = store.finish_pass(&org(), &con(), "prices", None, Some(100), None, at(3)).await.unwrap();
     assert_eq!(swept.changed, [key("prices/2")]);
 }
 

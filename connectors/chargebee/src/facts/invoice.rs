@@ -47,14 +47,14 @@ pub(super) fn facts(invoice: Object) -> Extract {
         _ => InvoiceStatus::Unknown,
     };
     let there = invoice.line_items.is_some();
-    let currency = invoice.currency_code.as_deref();
+    let currency = invoice.currency_code.map(|code| code.to_ascii_lowercase());
     let lines = invoice.line_items.unwrap_or_default().into_iter().map(|line| InvoiceLine {
         // The kinds of lines that stand for an item price of the subscription.
         subscription_item: line
             .entity_id
             .filter(|_| matches!(line.entity_type.as_deref(), Some("plan_item_price" | "addon_item_price"))),
         id: line.id,
-        amount: minor(line.amount, currency),
+        amount: minor(line.amount, currency.as_deref()),
         proration: false,
         period_start: instant(line.date_from),
         period_end: instant(line.date_to),
@@ -65,7 +65,7 @@ pub(super) fn facts(invoice: Object) -> Extract {
         subscription: invoice.subscription_id,
         status,
         cycle: invoice.recurring && !invoice.first_invoice,
-        currency: invoice.currency_code.map(|code| code.to_ascii_lowercase()),
+        currency: currency.clone(),
         mode: None,
         test_clock: None,
         created: instant(invoice.date),
