@@ -404,10 +404,14 @@ async fn settle_round(
         let own = existing.and_then(|row| row.company_id.clone());
         let (state, company, rule, reason) = match decide(&item.evidence, &matches) {
             Decision::Linked { company, rule } => {
-                // A party that is found where it already is keeps the rule that brought it there.
+                // The rule that decides now: what led a party where it is may be gone, or be the least of the
+                // reasons, and deleting a user asks for it. That a company was made from the party stays known.
                 let rule = match existing {
-                    Some(row) if row.company_id.as_deref() == Some(&*company) => {
-                        row.rule.clone().unwrap_or(rule)
+                    Some(row)
+                        if row.company_id.as_deref() == Some(&*company)
+                            && row.rule.as_deref() == Some(CREATED) =>
+                    {
+                        CREATED.to_owned()
                     }
                     _ => rule,
                 };

@@ -247,7 +247,35 @@ async fn a_deleted_users_party_stays_while_another_has_the_address(store: &dyn S
     assert_eq!(store.find_user_by_email(&org(), "desk@x.example").await.unwrap(), None);
 }
 
+/// Metadata names the company by now: the address is no longer all that leads there.
+async fn a_deleted_user_leaves_a_customer_that_metadata_names(store: &dyn Store) {
+    connected(store).await;
+    let ann = of_company(user("ann", json!({"email": "ann@x.example"}), 1), "acme", Rank::Server);
+    put(store, vec![ann]).await;
+    let email = ("email", "email", "ann@x.example");
+    customer(store, 1, party("customers/1", &[email], false)).await;
+    customer(store, 2, party("customers/1", &[("metadata", "external_id", "acme"), email], false)).await;
+    let rule = async || {
+        let links = store.list_links(&org(), None, None, None, 100).await.unwrap().rows;
+        links.into_iter().find(|link| link.party == key("customers/1")).and_then(|link| link.rule)
+    };
+    assert_eq!(rule().await.as_deref(), Some("metadata"));
+    let erased = store.erase_user(&org(), &external("ann"), at(3)).await.unwrap().unwrap();
+    assert_eq!((erased.parties, erased.records), (0, 0));
+    assert_eq!(rule().await.as_deref(), Some("metadata"));
+    // And the other way round: once the address alone is left, it is what decides.
+    put(store, vec![of_company(user("bob", json!({"email": "bob@x.example"}), 4), "acme", Rank::Server)])
+        .await;
+    let bob = ("email", "email", "bob@x.example");
+    customer(store, 5, party("customers/1", &[("metadata", "external_id", "acme"), bob], false)).await;
+    customer(store, 6, party("customers/1", &[bob], false)).await;
+    assert_eq!(rule().await.as_deref(), Some("email"));
+    let erased = store.erase_user(&org(), &external("bob"), at(7)).await.unwrap().unwrap();
+    assert_eq!(erased.parties, 1);
+}
+
 contract!(
+    a_deleted_user_leaves_a_customer_that_metadata_names,
     writes_of_a_unit_happen_in_order_each_whole_or_not,
     many_are_written_at_once_and_their_company_is_marked,
     a_sighting_moves_nothing_else,
