@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector_sdk::{RecordKey, Timestamp};
-use serde_json::Value;
+use connector_sdk::{Fact, RecordKey, Timestamp};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
@@ -14,12 +14,14 @@ use super::dirty::{self, Marks};
 use super::links;
 use super::members::{self, mark_settled};
 use super::rows::{self, UserRow};
-use super::{Conn, attributes, bulk, identity, keys, user_events};
+use super::{Conn, attributes, bulk, identity, jobs, keys, user_events};
+use crate::domain::jobs::NewJob;
 use crate::domain::users::EndUser;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::Result;
-use crate::store::convert::{clean, from_json, json_list, key_of, key_text, to_json, us};
+use crate::store::convert::{clean, from_json, json_list, key_text, to_json, us};
 use crate::store::identity::Lookup;
+use crate::store::mirror::{NamesOf, REREAD_KIND};
 use crate::store::product::Erased;
 
 statements! {
@@ -62,10 +64,14 @@ statements! {
     DELETE_JOBS_NAMING = concat!("DELETE FROM finished_jobs WHERE org_id = $1 AND (", text_holds!("args", "$2"),
         " OR ", text_holds!("error", "$2"), ")");
     DELETE_CHANGES_NAMING = concat!("DELETE FROM field_changes WHERE org_id = $1 AND ", text_holds!("changes", "$2"));
-    // Finished ones only, of one connection: numbers are taken for ids here that may be something else's.
-    DELETE_DELIVERIES_ABOUT = concat!("DELETE FROM deliveries
+    DELETE_DELIVERIES_TOUCHING = concat!("DELETE FROM deliveries
+        WHERE org_id = $1 AND connection_id = $2 AND state <> 'pending' AND ", text_holds!("touched", "$3"));
+    // Those that may be about somebody: what their bodies say is judged one by one.
+    DELIVERIES_ABOUT = concat!("SELECT id FROM deliveries
         WHERE org_id = $1 AND connection_id = $2 AND state <> 'pending' AND ", blob_holds!("body", "$3"));
-    RECORDS_NAMED = concat!("SELECT party_key, payload FROM mirror_records
+    BODIES = concat!("SELECT id, body FROM deliveries WHERE org_id = $1 AND id", in_list!("$2"));
+    DELETE_DELIVERIES_BY_ID = concat!("DELETE FROM deliveries WHERE org_id = $1 AND id", in_list!("$2"));
+    RECORDS_NAMED = concat!("SELECT record_key, party_key, facts, payload FROM mirror_records
         WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
     REFERRERS = concat!("SELECT DISTINCT from_key FROM record_refs
         WHERE org_id = $1 AND connection_id = $2 AND to_key", in_list!("$3"));
@@ -337,25 +343,60 @@ pub(crate) async fn remember(
     Ok(())
 }
 
-/// Deletes records of people who asked to be forgotten, with all that names them: references, links, stored requests,
-/// rejected records, histories. Companies that they were of become dirty. Answers the records that referred to them.
+/// Records that one job reads again. A person may have thousands of engagements, and a run has its time.
+const REREAD_TOGETHER: usize = 100;
+/// Bodies of deliveries that are judged at once.
+const BODIES_TOGETHER: usize = 100;
+
+#[derive(FromRow)]
+struct NamedRow {
+    record_key: String,
+    party_key: Option<String>,
+    facts: String,
+    payload: String,
+}
+
+impl NamedRow {
+    /// Keys of the records that were merged into this one.
+    fn merged(&self) -> Vec<String> {
+        // Facts of another version are no reason to forget nobody.
+        let facts: Vec<Fact> = serde_json::from_str(&self.facts).unwrap_or_default();
+        let Some((stream, _)) = self.record_key.split_once('/') else { return Vec::new() };
+        let ids = facts.into_iter().filter_map(|fact| match fact {
+            Fact::Person(person) => Some(person.merged),
+            _ => None,
+        });
+        ids.flatten().map(|id| clean(&format!("{stream}/{id}"))).collect()
+    }
+}
+
+/// Deletes records of people who asked to be forgotten, and those that were merged into them, with all that names them:
+/// references, links, stored requests, rejected records, histories. Companies that they were of become dirty. What
+/// referred to them is read again by jobs that are pushed here: once the references are gone nobody could tell.
 pub(crate) async fn erase_records(
     c: &mut Conn,
     org: &OrgId,
     connection: &ConnectionId,
     keys: &[RecordKey],
+    names_of: &NamesOf,
     at: Timestamp,
-) -> Result<Vec<RecordKey>> {
-    #[derive(FromRow)]
-    struct NamedRow {
-        party_key: Option<String>,
-        payload: String,
-    }
+) -> Result<()> {
     super::serialise_links(c, org.as_str()).await?;
-    let own: BTreeSet<String> = keys.iter().map(|key| clean(&key_text(key))).collect();
+    let mut own: BTreeSet<String> = keys.iter().map(|key| clean(&key_text(key))).collect();
+    let mut rows: Vec<NamedRow> = Vec::new();
+    let mut fresh = own.clone();
+    while !fresh.is_empty() {
+        let found: Vec<NamedRow> = sqlx::query_as(RECORDS_NAMED)
+            .bind(&org.0)
+            .bind(&connection.0)
+            .bind(json_list(&fresh))
+            .fetch_all(&mut *c)
+            .await?;
+        fresh = found.iter().flat_map(NamedRow::merged).filter(|key| !own.contains(key)).collect();
+        own.extend(fresh.iter().cloned());
+        rows.extend(found);
+    }
     let list = json_list(&own);
-    let rows: Vec<NamedRow> =
-        sqlx::query_as(RECORDS_NAMED).bind(&org.0).bind(&connection.0).bind(&list).fetch_all(&mut *c).await?;
     let referrers: Vec<String> =
         sqlx::query_scalar(REFERRERS).bind(&org.0).bind(&connection.0).bind(&list).fetch_all(&mut *c).await?;
     let parties: BTreeSet<&String> =
@@ -370,25 +411,16 @@ pub(crate) async fn erase_records(
     erase_parties(c, org, &Parties::from([(connection.0.clone(), own.clone())]), Bar::Alone, at).await?;
     sqlx::query(DELETE_REFS_TO).bind(&org.0).bind(&connection.0).bind(&list).execute(&mut *c).await?;
 
-    let mut names = own.clone();
+    let mut found = BTreeSet::new();
     for row in &rows {
         let payload: Value = from_json("mirror_records", "payload", connection.as_str(), &row.payload)?;
-        addresses(&payload, &mut names);
+        addresses(&payload, &mut found);
     }
-    let quoted = names.iter().map(to_json).collect::<Result<Vec<String>>>()?;
+    let quoted = own.iter().chain(&found).map(to_json).collect::<Result<Vec<String>>>()?;
     sqlx::query(DELETE_REJECTED_NAMING).bind(&org.0).bind(to_json(&quoted)?).execute(&mut *c).await?;
-    let ids: Vec<&str> = own.iter().filter_map(|key| key.split_once('/')).map(|(_, id)| id).collect();
-    let about = ids.iter().flat_map(|id| [format!("\"{id}\""), format!(":{id},"), format!(":{id}}}")]);
-    // Those that wait are worked off first: what names an erased record is not kept then.
-    let about = about.chain(quoted.iter().cloned());
-    sqlx::query(DELETE_DELIVERIES_ABOUT)
-        .bind(&org.0)
-        .bind(&connection.0)
-        .bind(json_list(about))
-        .execute(&mut *c)
-        .await?;
-    let quoted = quoted.into_iter().chain(ids.iter().map(|id| format!("\"{id}\"")));
-    let list = json_list(quoted);
+    erase_deliveries_about(c, org, connection, &own, &found, names_of).await?;
+    let ids = own.iter().filter_map(|key| key.split_once('/')).map(|(_, id)| format!("\"{id}\""));
+    let list = json_list(quoted.into_iter().chain(ids));
     // What is history only is deleted also where the id may be another's.
     for sql in [DELETE_AUDITS_NAMING, DELETE_ATTEMPTS_NAMING, DELETE_JOBS_NAMING, DELETE_CHANGES_NAMING] {
         sqlx::query(sql).bind(&org.0).bind(&list).execute(&mut *c).await?;
@@ -398,8 +430,77 @@ pub(crate) async fn erase_records(
         dirty::note(&mut marks, "erased", company);
     }
     dirty::mark(c, org, &marks, at).await?;
-    let referrers = referrers.iter().filter(|key| !own.contains(*key));
-    Ok(referrers.map(|key| key_of(key)).collect())
+    let referrers: Vec<&String> = referrers.iter().filter(|key| !own.contains(*key)).collect();
+    let reread = |keys: &[&String]| NewJob {
+        kind: REREAD_KIND,
+        org_id: org.clone(),
+        connection_id: Some(connection.clone()),
+        dedupe_key: None,
+        args: json!({ "keys": keys }),
+        run_at: at,
+        priority: 0,
+        max_attempts: 20,
+    };
+    let jobs: Vec<NewJob> = referrers.chunks(REREAD_TOGETHER).map(reread).collect();
+    jobs::push_in(c, &jobs, at).await?;
+    Ok(())
+}
+
+/// Deletes a connection's finished deliveries that touched one of the records, name one, or hold one of the addresses.
+/// Those that wait are worked off first: what touches an erased record is not kept then.
+async fn erase_deliveries_about(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    own: &BTreeSet<String>,
+    addresses: &BTreeSet<String>,
+    names_of: &NamesOf,
+) -> Result<()> {
+    let keys = own.iter().map(to_json).collect::<Result<Vec<String>>>()?;
+    sqlx::query(DELETE_DELIVERIES_TOUCHING)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(to_json(&keys)?)
+        .execute(&mut *c)
+        .await?;
+    let folded: BTreeSet<String> = addresses.iter().map(|address| address.to_lowercase()).collect();
+    let ids = own.iter().filter_map(|key| key.split_once('/')).map(|(_, id)| id);
+    // A body may hold any character by its number; what does is looked into.
+    let hints = ids.chain(addresses.iter().chain(&folded).map(String::as_str)).chain(["\\u"]);
+    let candidates: Vec<String> = sqlx::query_scalar(DELIVERIES_ABOUT)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(json_list(hints.collect::<BTreeSet<_>>()))
+        .fetch_all(&mut *c)
+        .await?;
+    for piece in candidates.chunks(BODIES_TOGETHER) {
+        let bodies: Vec<(String, Vec<u8>)> =
+            sqlx::query_as(BODIES).bind(&org.0).bind(json_list(piece)).fetch_all(&mut *c).await?;
+        let is_about = |body: &[u8]| {
+            names_of(body).iter().any(|key| own.contains(&clean(&key_text(key))))
+                || serde_json::from_slice(body).is_ok_and(|body| holds_address(&body, &folded))
+        };
+        let about: Vec<&String> =
+            bodies.iter().filter(|(_, body)| is_about(body)).map(|(id, _)| id).collect();
+        if !about.is_empty() {
+            sqlx::query(DELETE_DELIVERIES_BY_ID).bind(&org.0).bind(json_list(about)).execute(&mut *c).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a text in the value holds one of the addresses (in lower case), alone or among other words.
+fn holds_address(value: &Value, addresses: &BTreeSet<String>) -> bool {
+    match value {
+        Value::String(text) if text.contains('@') => {
+            let is_end = |ch: char| ch.is_whitespace() || "<>()[]\",;:".contains(ch);
+            let text = text.to_lowercase();
+            addresses.contains(&text) || text.split(is_end).any(|word| addresses.contains(word))
+        }
+        Value::Array(items) => items.iter().any(|item| holds_address(item, addresses)),
+        Value::Object(members) => members.values().any(|member| holds_address(member, addresses)),
+        _ => false,
+    }
 }
 
 /// The e-mail addresses that a record holds, by which others may name the person.
