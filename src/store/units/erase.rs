@@ -30,6 +30,9 @@ statements! {
     PARTIES_BY_EMAIL = "SELECT l.connection_id, l.party_key FROM link_candidates k
         JOIN company_links l ON l.connection_id = k.connection_id AND l.party_key = k.party_key
         WHERE k.org_id = $1 AND k.kind = 'email' AND k.value = $2 AND (l.rule = 'email' OR l.company_id IS NULL)";
+    // A contract binds its company, whoever signed it.
+    CONTRACTS = concat!("SELECT record_key FROM mirror_records
+        WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"), " AND facts LIKE '%{\"contract\":%'");
     OTHERS_WITH_EMAIL = "SELECT COUNT(*) FROM end_users WHERE org_id = $1 AND email_key = $2 AND id <> $3";
     RECORDS_OF = concat!("SELECT record_key FROM mirror_records
         WHERE org_id = $1 AND connection_id = $2 AND party_key IS NOT NULL AND party_key", in_list!("$3"));
@@ -175,17 +178,17 @@ pub(crate) async fn erase_user(
     super::serialise_links(c, org.as_str()).await?;
     let Some(user) = identity::find_user(c, org, lookup).await? else { return Ok(None) };
     let email = rows::email_key(&user);
-    let parties = match &email {
-        Some(email) if !is_shared(c, org, email, &user).await? => {
-            let rows: Vec<PartyRow> =
-                sqlx::query_as(PARTIES_BY_EMAIL).bind(&org.0).bind(email).fetch_all(&mut *c).await?;
-            by_connection(rows)
-        }
-        _ => Parties::new(),
+    let (parties, others) = match &email {
+        Some(email) if !is_shared(c, org, email, &user).await? => parties_by_email(c, org, email).await?,
+        _ => (Parties::new(), Parties::new()),
     };
     sqlx::query(DELETE_USER).bind(&org.0).bind(&user.id.0).execute(&mut *c).await?;
     let mut marks = Marks::new();
     let decides = members::after(c, org, &[(Some(&user), None)], &mut marks).await?;
+    if let Some(email) = email.as_deref().filter(|_| !others.is_empty()) {
+        let settled = links::forget_address(c, org, &others, email, at).await?;
+        mark_settled(&mut marks, &settled);
+    }
     let mut erased = erase_parties(c, org, &parties, Bar::WithReferrers, at).await?;
     let names: Vec<&str> =
         [Some(user.id.0.as_str()), user.external_id.as_deref(), user.fields.email.as_deref()]
@@ -198,6 +201,29 @@ pub(crate) async fn erase_user(
     attributes::forget_samples(c, org, &user.id.0).await?;
     finish(c, org, marks, decides, at).await?;
     Ok(Some(erased))
+}
+
+/// Of the parties that nothing but the address led anywhere those that are the user's own, and the others: contracts,
+/// and what has somebody else's address as well.
+async fn parties_by_email(c: &mut Conn, org: &OrgId, email: &str) -> Result<(Parties, Parties)> {
+    let rows: Vec<PartyRow> =
+        sqlx::query_as(PARTIES_BY_EMAIL).bind(&org.0).bind(email).fetch_all(&mut *c).await?;
+    let (mut own, mut others) = (Parties::new(), Parties::new());
+    for (connection, parties) in by_connection(rows) {
+        let alone = links::with_address(c, org, &connection, &parties, email).await?;
+        let contracts: Vec<String> = sqlx::query_scalar(CONTRACTS)
+            .bind(&org.0)
+            .bind(&connection)
+            .bind(json_list(&parties))
+            .fetch_all(&mut *c)
+            .await?;
+        for party in parties {
+            let is_own = alone.get(&party).copied().unwrap_or_default() && !contracts.contains(&party);
+            let kept = if is_own { &mut own } else { &mut others };
+            kept.entry(connection.clone()).or_default().insert(party);
+        }
+    }
+    Ok((own, others))
 }
 
 async fn is_shared(c: &mut Conn, org: &OrgId, email: &str, user: &EndUser) -> Result<bool> {

@@ -65,6 +65,8 @@ pub(crate) struct LinkRow {
 
 /// The rule of a decision by hand.
 pub(crate) const MANUAL: &str = "manual";
+/// The kind of key that an address is.
+const EMAIL: &str = "email";
 /// The rule of a company that was made from the party.
 const CREATED: &str = "created";
 
@@ -487,6 +489,48 @@ async fn settle_round(
     changed.extend(remove_bare_placeholders(c, org, &left, settled).await?);
     changed.extend(moved);
     Ok(changed)
+}
+
+/// Parties of a connection, with whether this address is the only one that they have.
+pub(crate) async fn with_address(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    parties: &BTreeSet<String>,
+    address: &str,
+) -> Result<BTreeMap<String, bool>> {
+    let mut found = BTreeMap::new();
+    for (party, row) in load_links(c, org, connection, parties.iter()).await? {
+        let evidence: Evidence = from_json("company_links", "evidence", &party, &row.evidence)?;
+        let mut addresses = evidence.candidates.iter().filter(|x| x.kind == EMAIL);
+        found.insert(party, addresses.all(|x| x.value == address));
+    }
+    Ok(found)
+}
+
+/// Takes an address out of what these parties could be found by, and decides their links again.
+pub(crate) async fn forget_address(
+    c: &mut Conn,
+    org: &OrgId,
+    parties: &BTreeMap<String, BTreeSet<String>>,
+    address: &str,
+    at: Timestamp,
+) -> Result<Settled> {
+    let mut items = Vec::new();
+    for (connection, keys) in parties {
+        for (party, row) in load_links(c, org, connection, keys.iter()).await? {
+            let mut evidence: Evidence = from_json("company_links", "evidence", &party, &row.evidence)?;
+            evidence.candidates.retain(|candidate| candidate.value != address);
+            items.push(Item {
+                connection: connection.clone(),
+                label: row.party_label.clone(),
+                evidence,
+                party,
+                existing: Some(row),
+            });
+        }
+    }
+    settle(c, org, items, at).await
 }
 
 /// The connector of each connection, by its id.
