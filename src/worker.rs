@@ -16,6 +16,7 @@ use crate::recompute::Recompute;
 use crate::service::Services;
 use crate::store::{JobStore, JobsSignal, Result, Store};
 use crate::sync::audit::AuditHandler;
+use crate::sync::reread::RereadHandler;
 use crate::sync::run::{RunHandler, RunLimits};
 use crate::sync::scheduled::ScheduledHandler;
 use crate::sync::start::{RUN_JOB, run_job};
@@ -50,6 +51,7 @@ pub fn builder(
             clock.clone(),
             settings.include_test_clocks,
         )))
+        .register(Arc::new(RereadHandler::new(store.clone(), providers.clone(), clock.clone())))
         .register(Arc::new(Recompute::new(store.clone(), providers.clone(), settings.clone())))
         .register(Arc::new(CheckHandler(endpoints)))
         .register(Arc::new(AuditHandler::new(store.clone(), providers.clone(), clock.clone())))

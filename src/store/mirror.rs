@@ -1,6 +1,7 @@
 //! The mirror: raw records, their facts and references, checkpoints, runs, rejected records.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use connector_sdk::{Cursor, Partition, RecordKey, Rejected, Timestamp};
@@ -12,6 +13,12 @@ use super::people::PersonObserved;
 use crate::domain::jobs::{Fence, NewJob};
 use crate::domain::runs::{Counts, RunStatus, SyncRun};
 use crate::domain::{ConnectionId, DeliveryId, OrgId, RunId};
+
+/// The kind of the job that reads records again by their keys (its argument `keys`, each `stream/id`).
+pub const REREAD_KIND: &str = "records.reread";
+
+/// Tells which records the stored body of a delivery names, as its connector reads it.
+pub type NamesOf = Arc<dyn Fn(&[u8]) -> Vec<RecordKey> + Send + Sync>;
 
 /// One record as it goes into the mirror.
 #[derive(Debug, Clone)]
@@ -100,8 +107,10 @@ pub struct DeliveryDone {
     pub state: &'static str,
     /// Why.
     pub error: Option<String>,
-    /// The records that it named.
+    /// The records that it had read again, or said to be gone.
     pub touched: Vec<RecordKey>,
+    /// All records that its body names. One that names an erased record is not kept.
+    pub named: Vec<RecordKey>,
     /// The party that it was about.
     pub party: Option<RecordKey>,
 }
@@ -259,16 +268,18 @@ pub trait MirrorStore {
         limit: i64,
     ) -> Result<Vec<StoredRecord>>;
 
-    /// Deletes records of people who asked to be forgotten, with all that names them: references, links, stored
-    /// requests, rejected records, histories; companies that they were of become dirty, and later reads pass the
-    /// records over. Answers the records that referred to them.
+    /// Deletes records of people who asked to be forgotten, and those that were merged into them, with all that names
+    /// them: references, links, stored requests, rejected records, histories; companies that they were of become
+    /// dirty, and later reads pass the records over. Jobs of [`REREAD_KIND`] for the records that referred to them
+    /// are pushed in the same unit, for these may hold more of the person than the reference.
     async fn erase_records(
         &self,
         org: &OrgId,
         connection: &ConnectionId,
         keys: &[RecordKey],
+        names_of: NamesOf,
         at: Timestamp,
-    ) -> Result<Vec<RecordKey>>;
+    ) -> Result<()>;
 
     /// Number of live records by stream, and when each stream was last caught up.
     async fn count_records(&self, org: &OrgId, connection: &ConnectionId) -> Result<Vec<StreamCount>>;

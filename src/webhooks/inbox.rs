@@ -3,8 +3,10 @@
 //! An address names a connection or, for providers that send the events of several accounts to one address, an
 //! organisation. Then the connections are asked whose secret signed the request, and an event goes to those of them
 //! that are of the account that it names; nothing of a request reaches a connection whose secret did not sign it.
+//! Where one address serves all accounts of an app, the account is the tenant and not the address: an event goes to
+//! connections of any organisation, still to none whose own secret did not sign the request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +22,6 @@ use crate::recent::Recent;
 use crate::store::inbox::{Accepted, NewDelivery};
 use crate::store::{Store, StoreError};
 use crate::sync::SyncError;
-use crate::sync::credentials::CredentialError;
 use crate::sync::providers::{ConnectionSettings, Providers};
 
 /// How long an address and its secrets are remembered. A secret that is added or withdrawn holds within
@@ -70,12 +71,12 @@ struct Endpoint {
 /// What is behind an address.
 struct Address {
     endpoints: Vec<Endpoint>,
-    /// Whether it is that of a connection, which then takes every event.
+    /// Whether it is that of a connection.
     of_connection: bool,
 }
 
-/// A connection whose secrets do not open.
-type Broken = (Connection, CredentialError);
+/// A connection whose secrets do not open, or whose settings cannot be read.
+type Broken = (Connection, SyncError);
 
 /// Takes deliveries.
 pub struct Inbox {
@@ -83,20 +84,29 @@ pub struct Inbox {
     gather: Gather,
     providers: Arc<Providers>,
     remembered: Recent<(String, String), Arc<Address>>,
+    /// The connections of a connector, over all organisations.
+    connections: Recent<String, Arc<Vec<Connection>>>,
 }
 
 impl Inbox {
     /// Over the store and the providers.
     pub fn new(store: Arc<dyn Store>, providers: Arc<Providers>) -> Self {
         let gather = Gather::new(store.clone());
-        Self { store, gather, providers, remembered: Recent::new(REMEMBERED, REMEMBERED_ADDRESSES) }
+        let remembered = Recent::new(REMEMBERED, REMEMBERED_ADDRESSES);
+        Self {
+            store,
+            gather,
+            providers,
+            remembered,
+            connections: Recent::new(REMEMBERED, REMEMBERED_ADDRESSES),
+        }
     }
 
     /// Verifies, stores durably, and only then answers. `named` is what ends the path: the id of a connection, or of an
     /// organisation where the connector is sent to one.
     ///
     /// # Errors
-    /// [`Refusal`]; then nothing is stored.
+    /// [`Refusal`]; then nothing is stored, or the rest is when the sender comes again.
     pub async fn accept(
         &self,
         connector: &str,
@@ -109,7 +119,7 @@ impl Inbox {
             Some(named) => named.to_owned(),
             None => self.unnamed(connector, webhooks.address(), request.url).await?,
         };
-        let (address, broken) = self.address(connector, &named, webhooks.address()).await?;
+        let (address, mut broken) = self.address(connector, &named, webhooks.address()).await?;
 
         let mut refused = SignatureError::NoSecret;
         let mut signed_by = Vec::new();
@@ -122,31 +132,50 @@ impl Inbox {
         }
         if signed_by.is_empty() {
             return Err(match broken.into_iter().next() {
-                Some((_, error)) => Refusal::Broken(error.into()),
+                Some((_, error)) => Refusal::Broken(error),
                 None => refused.into(),
             });
         }
+        // Only a request that somebody behind its address signed has others looked for.
         let events = webhooks.route(request).map_err(Refusal::Malformed)?;
+        let elsewhere = match webhooks.address() {
+            WebhookAddress::Organisation => self.elsewhere(connector, &events, &address, &mut broken).await?,
+            WebhookAddress::Connection | WebhookAddress::OrganisationQuery(_) => Vec::new(),
+        };
+        let signed = |e: &&Endpoint| webhooks.verify_with(&e.settings, &e.secrets, request).is_ok();
+        let also_signed_by: Vec<&Connection> =
+            elsewhere.iter().flat_map(|a| &a.endpoints).filter(signed).map(|e| &e.connection).collect();
+        // A provider that knows one account for each address is believed to mean it, and the mistake is shown.
+        let takes_all = address.of_connection && webhooks.address() == WebhookAddress::Connection;
+        let known: HashSet<&str> = elsewhere
+            .iter()
+            .flat_map(|a| &a.endpoints)
+            .map(|e| &e.connection)
+            .chain(broken.iter().map(|(connection, _)| connection))
+            .filter_map(|connection| connection.account_id.as_deref())
+            .collect();
+
         let mut own: HashMap<String, Vec<u8>> = match events.len() {
             0 | 1 => HashMap::new(),
             _ => webhooks.bodies(request).map_err(Refusal::Malformed)?.into_iter().collect(),
         };
         let mut receipt = Receipt::default();
         let mut deliveries = Vec::new();
+        let mut withheld = None;
         for event in events {
-            let concerned: Vec<&Connection> = match address.of_connection {
-                true => signed_by.clone(),
-                false => {
-                    let alone = signed_by.len() == 1;
-                    signed_by.iter().copied().filter(|c| concerns(&event, c, alone)).collect()
-                }
-            };
+            // What is another's by name is not taken for the lone connection's whose account is not known.
+            let alone = signed_by.len() == 1 && event.account.as_deref().is_none_or(|a| !known.contains(a));
+            let here = signed_by.iter().filter(|c| takes_all || concerns(&event, c, alone));
+            let there =
+                also_signed_by.iter().filter(|c| event.account.is_some() && concerns(&event, c, false));
+            let concerned: Vec<&Connection> = here.chain(there).copied().collect();
+            // Of one that may have signed it, had its secret been opened: the sender is to come again.
+            let shut = broken.iter().position(|(c, _)| concerns(&event, c, false));
+            if let Some(n) = shut.filter(|_| concerned.is_empty()) {
+                withheld.get_or_insert(n);
+                continue;
+            }
             if concerned.is_empty() {
-                // Of one that may have signed it, had its secret been opened: the sender is to come again.
-                if let Some(n) = broken.iter().position(|(c, _)| concerns(&event, c, false)) {
-                    let mut broken = broken;
-                    return Err(Refusal::Broken(broken.swap_remove(n).1.into()));
-                }
                 receipt.unknown += 1;
                 continue;
             }
@@ -160,13 +189,64 @@ impl Inbox {
                 received_at: request.received_at,
             }));
         }
-        if deliveries.is_empty() {
-            return Ok(receipt);
+        if !deliveries.is_empty() {
+            let accepted = self.gather.put(deliveries).await?;
+            receipt.stored = accepted.iter().filter(|a| matches!(a, Accepted::New(_))).count();
+            receipt.duplicates = accepted.len() - receipt.stored;
         }
-        let accepted = self.gather.put(deliveries).await?;
-        receipt.stored = accepted.iter().filter(|a| matches!(a, Accepted::New(_))).count();
-        receipt.duplicates = accepted.len() - receipt.stored;
-        Ok(receipt)
+        // The others' events are stored: one organisation's lost key holds nobody else back.
+        match withheld {
+            Some(n) => Err(Refusal::Broken(broken.swap_remove(n).1)),
+            None => Ok(receipt),
+        }
+    }
+
+    /// What is behind the addresses of the connections, of any organisation, that are of the accounts which the events
+    /// name and are not behind this address. Whether their secrets signed the request is still to be asked.
+    async fn elsewhere(
+        &self,
+        connector: &str,
+        events: &[Event],
+        here: &Address,
+        broken: &mut Vec<Broken>,
+    ) -> Result<Vec<Arc<Address>>, Refusal> {
+        let accounts: HashSet<&str> = events.iter().filter_map(|event| event.account.as_deref()).collect();
+        let key = connector.to_owned();
+        let all = match self.connections.get(&key) {
+            Some(all) => all,
+            None => {
+                let mut all = self.store.list_connections(None).await?;
+                all.retain(|connection| connection.connector == connector);
+                let all = Arc::new(all);
+                self.connections.put(key, all.clone());
+                all
+            }
+        };
+        let is_behind = |one: &Connection| {
+            here.endpoints
+                .iter()
+                .map(|e| &e.connection)
+                .chain(broken.iter().map(|(c, _)| c))
+                .any(|c| c.id == one.id)
+        };
+        let wanted: Vec<&Connection> = all
+            .iter()
+            .filter(|c| c.account_id.as_deref().is_some_and(|id| accounts.contains(id)) && !is_behind(c))
+            .collect();
+        let mut found = Vec::with_capacity(wanted.len());
+        for connection in wanted {
+            match self.address(connector, connection.id.as_str(), WebhookAddress::Connection).await {
+                Ok((address, theirs)) => {
+                    found.push(address);
+                    broken.extend(theirs);
+                }
+                // Removed meanwhile.
+                Err(Refusal::UnknownConnection) => {}
+                Err(Refusal::Broken(error)) => broken.push((connection.clone(), error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
     }
 
     /// Whom a request on the bare path means: the organisation that its query names, where the connector is sent to
@@ -218,12 +298,9 @@ impl Inbox {
                     let settings = ConnectionSettings::parse(&connection.config).map_err(SyncError::from)?;
                     found.endpoints.push(Endpoint { connection, settings: settings.connector, secrets });
                 }
-                Err(SyncError::Credential(error)) => {
-                    let error = SyncError::Credential(error);
+                Err(error @ SyncError::Credential(_)) => {
                     self.providers.note_unusable(&connection, &error).await?;
-                    if let SyncError::Credential(error) = error {
-                        broken.push((connection, error));
-                    }
+                    broken.push((connection, error));
                 }
                 Err(error) => return Err(error.into()),
             }

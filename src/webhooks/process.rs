@@ -24,7 +24,7 @@ use crate::domain::{ConnectionId, DeliveryId, OrgId};
 use crate::jobs::{JobContext, JobHandler};
 use crate::store::Store;
 use crate::store::inbox::Delivery;
-use crate::store::mirror::DeliveryDone;
+use crate::store::mirror::{DeliveryDone, NamesOf};
 use crate::sync::SyncError;
 use crate::sync::ingest;
 use crate::sync::providers::{ConnectionSettings, Providers};
@@ -190,12 +190,11 @@ impl ProcessHandler {
         if !erased.is_empty() {
             // Before the deliveries that demand it are finished: a process that ends here does it again.
             let (org, id) = (&connection.org_id, &connection.id);
-            let referrers = self.store.erase_records(org, id, &erased, self.clock.now()).await?;
+            let driver = self.providers.connector(&connection.connector)?.clone();
+            let names_of: NamesOf =
+                Arc::new(move |body: &[u8]| driver.webhooks().map(|w| w.names(body)).unwrap_or_default());
+            self.store.erase_records(org, id, &erased, names_of, self.clock.now()).await?;
             tracing::info!(connection = %id, records = erased.len(), "erased what the provider was told to forget");
-            // What named them is read again: it may hold more of them than the reference.
-            for key in referrers {
-                touches.entry(key.stream).or_default().push(key.id);
-            }
         }
         // Taken before anything is asked for: what is read now is newer than any page read before.
         let mut read = Read { read_seq: self.store.next_read_seq().await?, ..Read::default() };
@@ -220,7 +219,10 @@ impl ProcessHandler {
             .into_iter()
             .map(|(delivery, verdict)| Judged {
                 kind: delivery.kind.clone(),
-                done: verdict.done(delivery.id.clone(), &unreadable),
+                done: DeliveryDone {
+                    named: connector.webhooks().map(|w| w.names(&delivery.body)).unwrap_or_default(),
+                    ..verdict.done(delivery.id.clone(), &unreadable)
+                },
             })
             .collect();
         // An object that was read a moment ago is there, whatever an older deletion says.
@@ -306,7 +308,7 @@ fn label(spec: &Spec, kind: &str) -> String {
 }
 
 fn done(id: DeliveryId, state: &'static str, error: Option<String>) -> DeliveryDone {
-    DeliveryDone { id, state, error, touched: Vec::new(), party: None }
+    DeliveryDone { id, state, error, touched: Vec::new(), named: Vec::new(), party: None }
 }
 
 #[derive(Default)]

@@ -128,6 +128,22 @@ impl WebhookSource for Webhooks {
         all.into_iter().map(own).collect()
     }
 
+    /// The ends of an association, too, that do not hold it.
+    fn names(&self, body: &[u8]) -> Vec<RecordKey> {
+        let Ok(Value::Array(all)) = serde_json::from_slice(body) else { return Vec::new() };
+        let mut named = Named::default();
+        for event in &all {
+            named.collect(kind_of(event).unwrap_or_default(), event);
+            let (from, to) = ends_of(event);
+            for (stream, member) in [(from, "fromObjectId"), (to, "toObjectId")] {
+                if let Some(stream) = stream {
+                    named.touch(stream, number(event, member));
+                }
+            }
+        }
+        named.touches.into_iter().chain(named.tombstones).collect()
+    }
+
     fn route(&self, request: &RawRequest<'_>) -> Result<Vec<Event>, String> {
         let body: Value = serde_json::from_slice(request.body)
             .map_err(|e| format!("not JSON (line {}, column {})", e.line(), e.column()))?;
@@ -283,6 +299,21 @@ fn holds(stream: &str, with: Option<&str>) -> bool {
     with.is_none_or(|with| object.to.contains(&with)) && !object.to.is_empty()
 }
 
+/// The streams of the two ends of an association.
+fn ends_of(event: &Value) -> (Option<&'static str>, Option<&'static str>) {
+    let mut names = (None, None);
+    let named = event.get("associationType").and_then(Value::as_str);
+    if let Some((from, to)) = named.and_then(|name| name.split_once("_TO_")) {
+        names = (stream_of(from), stream_of(to));
+    }
+    let from = names.0.or_else(|| stream_of_type(event, "fromObjectTypeId"));
+    (from, names.1.or_else(|| stream_of_type(event, "toObjectTypeId")))
+}
+
+fn kind_of(event: &Value) -> Option<&str> {
+    event.get("subscriptionType").or_else(|| event.get("eventType")).and_then(Value::as_str)
+}
+
 #[derive(Default)]
 struct Named {
     touches: Vec<RecordKey>,
@@ -337,13 +368,7 @@ impl Named {
 
     /// The ends of an association whose records hold it.
     fn ends(&mut self, event: &Value) {
-        let mut names = (None, None);
-        let named = event.get("associationType").and_then(Value::as_str);
-        if let Some((from, to)) = named.and_then(|name| name.split_once("_TO_")) {
-            names = (stream_of(from), stream_of(to));
-        }
-        let from = names.0.or_else(|| stream_of_type(event, "fromObjectTypeId"));
-        let to = names.1.or_else(|| stream_of_type(event, "toObjectTypeId"));
+        let (from, to) = ends_of(event);
         for (stream, with, member) in [(from, to, "fromObjectId"), (to, from, "toObjectId")] {
             if let Some(stream) = stream.filter(|stream| holds(stream, with)) {
                 self.touch(stream, number(event, member));
@@ -353,8 +378,8 @@ impl Named {
 }
 
 fn read(event: &Value) -> Result<Event, String> {
-    let kind = event.get("subscriptionType").or_else(|| event.get("eventType")).and_then(Value::as_str);
-    let kind = kind.filter(|kind| !kind.is_empty()).ok_or("subscriptionType: missing or no text")?;
+    let kind =
+        kind_of(event).filter(|kind| !kind.is_empty()).ok_or("subscriptionType: missing or no text")?;
     let portal = number(event, "portalId").ok_or("portalId: missing or no number")?;
     let event_id = number(event, "eventId").ok_or("eventId: missing or no number")?;
     let mut named = Named::default();

@@ -265,6 +265,27 @@ fn associations_touch_the_ends_that_hold_them() {
 }
 
 #[test]
+fn a_stored_body_names_more_than_is_read_again() {
+    let names =
+        |body: &str| Webhooks.names(body.as_bytes()).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let ends = r#"[{"subscriptionType": "deal.associationChange", "associationType": "DEAL_TO_CONTACT",
+        "fromObjectId": 7, "toObjectId": "123", "attemptNumber": 1}]"#;
+    assert_eq!(names(ends), ["deals/7", "contacts/123"]);
+    let by_type = r#"[{"subscriptionType": "object.associationChange", "fromObjectTypeId": "0-3",
+        "toObjectTypeId": "0-1", "fromObjectId": 7, "toObjectId": 123}]"#;
+    assert_eq!(names(by_type), ["deals/7", "contacts/123"]);
+    assert_eq!(
+        names("[{\"subscriptionType\": \"contact.creation\", \"objectId\": 123\n}]"),
+        ["contacts/123"]
+    );
+    let merge = r#"[{"subscriptionType": "contact.merge", "mergedObjectIds": [1, 2], "primaryObjectId": 3}]"#;
+    assert_eq!(names(merge), ["contacts/1", "contacts/2", "contacts/3"]);
+    for nothing in ["", "{}", "[1]", "[{\"attemptNumber\": 123}]"] {
+        assert!(names(nothing).is_empty(), "{nothing}");
+    }
+}
+
+#[test]
 fn a_batch_is_of_many_portals_and_ids_tell_its_events_apart() {
     let of = |portal: u64, kind: &str, property: &str, attempt: u64| {
         json!({

@@ -121,6 +121,22 @@ pub trait WebhookSource: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Every record that a stored body names, whether or not an event of it has the record read again: a request that is
+    /// kept tells of all of them. Nothing for what cannot be read.
+    fn names(&self, body: &[u8]) -> Vec<RecordKey> {
+        let headers = HeaderMap::new();
+        let request = RawRequest {
+            method: "POST",
+            url: "",
+            headers: &headers,
+            body,
+            received_at: Timestamp::default(),
+            tolerance: Duration::ZERO,
+        };
+        let events = self.route(&request).unwrap_or_default();
+        events.into_iter().flat_map(|event| event.touches.into_iter().chain(event.tombstones)).collect()
+    }
+
     /// The events of a verified request. An error text is for the operator; the sender gets 400.
     fn route(&self, request: &RawRequest<'_>) -> Result<Vec<Event>, String>;
 }

@@ -8,7 +8,7 @@ use crate::domain::jobs::Fence;
 use crate::domain::runs::{RunStatus, SyncRun};
 use crate::domain::{ConnectionId, OrgId, RunId};
 use crate::store::mirror::{
-    IngestCommit, Ingested, MirrorStore, RejectedRecord, StoredRecord, StreamCount, StreamPass,
+    IngestCommit, Ingested, MirrorStore, NamesOf, RejectedRecord, StoredRecord, StreamCount, StreamPass,
 };
 
 #[async_trait]
@@ -135,12 +135,13 @@ impl MirrorStore for Engine {
         org: &OrgId,
         connection: &ConnectionId,
         keys: &[RecordKey],
+        names_of: NamesOf,
         at: Timestamp,
-    ) -> Result<Vec<RecordKey>> {
+    ) -> Result<()> {
         unit!(
             self.write(Lane::Bulk, Scope::Org(org.clone())),
-            [org = org.clone(), connection = connection.clone(), keys = keys.to_vec()],
-            |c| units::erase::erase_records(c, org, connection, keys, at)
+            [org = org.clone(), connection = connection.clone(), keys = keys.to_vec(), names_of = names_of],
+            |c| units::erase::erase_records(c, org, connection, keys, names_of, at)
         )
     }
 

@@ -4,9 +4,10 @@
 //! records are kept as digests, and ingest passes over what bears one or refers to one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use connector_sdk::{RecordKey, Timestamp};
-use serde_json::Value;
+use connector_sdk::{Fact, RecordKey, Timestamp};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sqlx::FromRow;
 
@@ -14,12 +15,14 @@ use super::dirty::{self, Marks};
 use super::links::{self, Settled};
 use super::members::{self, mark_settled};
 use super::rows::{self, UserRow};
-use super::{Conn, attributes, bulk, identity, keys, people, user_events};
+use super::{Conn, attributes, bulk, identity, jobs, keys, people, user_events};
+use crate::domain::jobs::NewJob;
 use crate::domain::users::EndUser;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::Result;
 use crate::store::convert::{clean, from_json, json_list, key_of, key_text, to_json, us};
 use crate::store::identity::Lookup;
+use crate::store::mirror::{NamesOf, REREAD_KIND};
 use crate::store::product::Erased;
 
 statements! {
@@ -29,6 +32,9 @@ statements! {
     PARTIES_BY_EMAIL = "SELECT l.connection_id, l.party_key FROM link_candidates k
         JOIN company_links l ON l.connection_id = k.connection_id AND l.party_key = k.party_key
         WHERE k.org_id = $1 AND k.kind = 'email' AND k.value = $2 AND (l.rule = 'email' OR l.company_id IS NULL)";
+    // A contract binds its company, whoever signed it.
+    CONTRACTS = concat!("SELECT record_key FROM mirror_records
+        WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"), " AND facts LIKE '%{\"contract\":%'");
     OTHERS_WITH_EMAIL = "SELECT COUNT(*) FROM end_users WHERE org_id = $1 AND email_key = $2 AND id <> $3";
     RECORDS_OF = concat!("SELECT record_key FROM mirror_records
         WHERE org_id = $1 AND connection_id = $2 AND party_key IS NOT NULL AND party_key", in_list!("$3"));
@@ -63,10 +69,14 @@ statements! {
     DELETE_JOBS_NAMING = concat!("DELETE FROM finished_jobs WHERE org_id = $1 AND (", text_holds!("args", "$2"),
         " OR ", text_holds!("error", "$2"), ")");
     DELETE_CHANGES_NAMING = concat!("DELETE FROM field_changes WHERE org_id = $1 AND ", text_holds!("changes", "$2"));
-    // Finished ones only, of one connection: numbers are taken for ids here that may be something else's.
-    DELETE_DELIVERIES_ABOUT = concat!("DELETE FROM deliveries
+    DELETE_DELIVERIES_TOUCHING = concat!("DELETE FROM deliveries
+        WHERE org_id = $1 AND connection_id = $2 AND state <> 'pending' AND ", text_holds!("touched", "$3"));
+    // Those that may be about somebody: what their bodies say is judged one by one.
+    DELIVERIES_ABOUT = concat!("SELECT id FROM deliveries
         WHERE org_id = $1 AND connection_id = $2 AND state <> 'pending' AND ", blob_holds!("body", "$3"));
-    RECORDS_NAMED = concat!("SELECT party_key, payload FROM mirror_records
+    BODIES = concat!("SELECT id, body FROM deliveries WHERE org_id = $1 AND id", in_list!("$2"));
+    DELETE_DELIVERIES_BY_ID = concat!("DELETE FROM deliveries WHERE org_id = $1 AND id", in_list!("$2"));
+    RECORDS_NAMED = concat!("SELECT record_key, party_key, facts, payload FROM mirror_records
         WHERE org_id = $1 AND connection_id = $2 AND record_key", in_list!("$3"));
     REFERRERS = concat!("SELECT DISTINCT from_key FROM record_refs
         WHERE org_id = $1 AND connection_id = $2 AND to_key", in_list!("$3"));
@@ -170,24 +180,26 @@ pub(crate) async fn erase_user(
     super::serialise_links(c, org.as_str()).await?;
     let Some(user) = identity::find_user(c, org, lookup).await? else { return Ok(None) };
     let email = rows::email_key(&user);
-    let parties = match &email {
-        Some(email) if !is_shared(c, org, email, &user).await? => {
-            let rows: Vec<PartyRow> =
-                sqlx::query_as(PARTIES_BY_EMAIL).bind(&org.0).bind(email).fetch_all(&mut *c).await?;
-            by_connection(rows)
-        }
-        _ => Parties::new(),
+    let (parties, others) = match &email {
+        Some(email) if !is_shared(c, org, email, &user).await? => parties_by_email(c, org, email).await?,
+        _ => (Parties::new(), Parties::new()),
     };
     // A provider's record of the person would make the user again.
     let records = people::records_of(c, org, &user.id).await?;
     let mut marks = Marks::new();
     let decides = delete_row(c, org, &user, &mut marks).await?;
+    if let Some(email) = email.as_deref().filter(|_| !others.is_empty()) {
+        let settled = links::forget_address(c, org, &others, email, at).await?;
+        mark_settled(&mut marks, &settled);
+    }
     let mut settled = Settled::default();
     let mut erased = erase_parties(c, org, &parties, Bar::WithReferrers, &mut settled, at).await?;
     mark_settled(&mut marks, &settled);
+    // What a delivery touches is kept with it, which tells of these records without their connector.
+    let names_of: NamesOf = Arc::new(|_: &[u8]| Vec::new());
     for (connection, records) in &records {
         let keys: Vec<RecordKey> = records.iter().map(|key| key_of(key)).collect();
-        erase_records(c, org, &connection.as_str().into(), &keys, at).await?;
+        erase_records(c, org, &connection.as_str().into(), &keys, &names_of, at).await?;
         erased.records += u64::try_from(keys.len()).unwrap_or(u64::MAX);
     }
     let names: Vec<&str> =
@@ -212,6 +224,29 @@ async fn delete_row(
     user_events::delete_of_user(c, org, &user.id).await?;
     attributes::forget_samples(c, org, &user.id.0).await?;
     members::after(c, org, &[(Some(user), None)], marks).await
+}
+
+/// Of the parties that nothing but the address led anywhere those that are the user's own, and the others: contracts,
+/// and what has somebody else's address as well.
+async fn parties_by_email(c: &mut Conn, org: &OrgId, email: &str) -> Result<(Parties, Parties)> {
+    let rows: Vec<PartyRow> =
+        sqlx::query_as(PARTIES_BY_EMAIL).bind(&org.0).bind(email).fetch_all(&mut *c).await?;
+    let (mut own, mut others) = (Parties::new(), Parties::new());
+    for (connection, parties) in by_connection(rows) {
+        let alone = links::with_address(c, org, &connection, &parties, email).await?;
+        let contracts: Vec<String> = sqlx::query_scalar(CONTRACTS)
+            .bind(&org.0)
+            .bind(&connection)
+            .bind(json_list(&parties))
+            .fetch_all(&mut *c)
+            .await?;
+        for party in parties {
+            let is_own = alone.get(&party).copied().unwrap_or_default() && !contracts.contains(&party);
+            let kept = if is_own { &mut own } else { &mut others };
+            kept.entry(connection.clone()).or_default().insert(party);
+        }
+    }
+    Ok((own, others))
 }
 
 async fn is_shared(c: &mut Conn, org: &OrgId, email: &str, user: &EndUser) -> Result<bool> {
@@ -367,25 +402,60 @@ pub(crate) async fn remember(
     Ok(())
 }
 
-/// Deletes records of people who asked to be forgotten, with all that names them: references, links, stored requests,
-/// rejected records, histories. Companies that they were of become dirty. Answers the records that referred to them.
+/// Records that one job reads again. A person may have thousands of engagements, and a run has its time.
+const REREAD_TOGETHER: usize = 100;
+/// Bodies of deliveries that are judged at once.
+const BODIES_TOGETHER: usize = 100;
+
+#[derive(FromRow)]
+struct NamedRow {
+    record_key: String,
+    party_key: Option<String>,
+    facts: String,
+    payload: String,
+}
+
+impl NamedRow {
+    /// Keys of the records that were merged into this one.
+    fn merged(&self) -> Vec<String> {
+        // Facts of another version are no reason to forget nobody.
+        let facts: Vec<Fact> = serde_json::from_str(&self.facts).unwrap_or_default();
+        let Some((stream, _)) = self.record_key.split_once('/') else { return Vec::new() };
+        let ids = facts.into_iter().filter_map(|fact| match fact {
+            Fact::Person(person) => Some(person.merged),
+            _ => None,
+        });
+        ids.flatten().map(|id| clean(&format!("{stream}/{id}"))).collect()
+    }
+}
+
+/// Deletes records of people who asked to be forgotten, and those that were merged into them, with all that names them:
+/// references, links, stored requests, rejected records, histories. Companies that they were of become dirty. What
+/// referred to them is read again by jobs that are pushed here: once the references are gone nobody could tell.
 pub(crate) async fn erase_records(
     c: &mut Conn,
     org: &OrgId,
     connection: &ConnectionId,
     keys: &[RecordKey],
+    names_of: &NamesOf,
     at: Timestamp,
-) -> Result<Vec<RecordKey>> {
-    #[derive(FromRow)]
-    struct NamedRow {
-        party_key: Option<String>,
-        payload: String,
-    }
+) -> Result<()> {
     super::serialise_links(c, org.as_str()).await?;
-    let own: BTreeSet<String> = keys.iter().map(|key| clean(&key_text(key))).collect();
+    let mut own: BTreeSet<String> = keys.iter().map(|key| clean(&key_text(key))).collect();
+    let mut rows: Vec<NamedRow> = Vec::new();
+    let mut fresh = own.clone();
+    while !fresh.is_empty() {
+        let found: Vec<NamedRow> = sqlx::query_as(RECORDS_NAMED)
+            .bind(&org.0)
+            .bind(&connection.0)
+            .bind(json_list(&fresh))
+            .fetch_all(&mut *c)
+            .await?;
+        fresh = found.iter().flat_map(NamedRow::merged).filter(|key| !own.contains(key)).collect();
+        own.extend(fresh.iter().cloned());
+        rows.extend(found);
+    }
     let list = json_list(&own);
-    let rows: Vec<NamedRow> =
-        sqlx::query_as(RECORDS_NAMED).bind(&org.0).bind(&connection.0).bind(&list).fetch_all(&mut *c).await?;
     let referrers: Vec<String> =
         sqlx::query_scalar(REFERRERS).bind(&org.0).bind(&connection.0).bind(&list).fetch_all(&mut *c).await?;
     let parties: BTreeSet<&String> =
@@ -405,8 +475,7 @@ pub(crate) async fn erase_records(
     for id in &users {
         let Some(user) = identity::find_user(c, org, &Lookup::Id(id.clone())).await? else { continue };
         names.extend([user.id.0.clone()].into_iter().chain(user.external_id.clone()));
-        names.extend(user.fields.email.clone().into_iter().chain(rows::email_key(&user)));
-        emails.extend(rows::email_key(&user));
+        emails.extend(user.fields.email.clone().into_iter().chain(rows::email_key(&user)));
         decides.extend(delete_row(c, org, &user, &mut marks).await?);
     }
     let mut settled = Settled::default();
@@ -418,24 +487,16 @@ pub(crate) async fn erase_records(
     mark_settled(&mut marks, &settled);
     sqlx::query(DELETE_REFS_TO).bind(&org.0).bind(&connection.0).bind(&list).execute(&mut *c).await?;
 
+    let mut found = emails.clone();
     for row in &rows {
         let payload: Value = from_json("mirror_records", "payload", connection.as_str(), &row.payload)?;
-        addresses(&payload, &mut names);
+        addresses(&payload, &mut found);
     }
-    let quoted = names.iter().map(to_json).collect::<Result<Vec<String>>>()?;
+    let quoted = names.iter().chain(&found).map(to_json).collect::<Result<Vec<String>>>()?;
     sqlx::query(DELETE_REJECTED_NAMING).bind(&org.0).bind(to_json(&quoted)?).execute(&mut *c).await?;
-    let ids: Vec<&str> = own.iter().filter_map(|key| key.split_once('/')).map(|(_, id)| id).collect();
-    let about = ids.iter().flat_map(|id| [format!("\"{id}\""), format!(":{id},"), format!(":{id}}}")]);
-    // Those that wait are worked off first: what names an erased record is not kept then.
-    let about = about.chain(quoted.iter().cloned());
-    sqlx::query(DELETE_DELIVERIES_ABOUT)
-        .bind(&org.0)
-        .bind(&connection.0)
-        .bind(json_list(about))
-        .execute(&mut *c)
-        .await?;
-    let quoted = quoted.into_iter().chain(ids.iter().map(|id| format!("\"{id}\"")));
-    let list = json_list(quoted);
+    erase_deliveries_about(c, org, connection, &own, &found, names_of).await?;
+    let ids = own.iter().filter_map(|key| key.split_once('/')).map(|(_, id)| format!("\"{id}\""));
+    let list = json_list(quoted.into_iter().chain(ids));
     // What is history only is deleted also where the id may be another's.
     for sql in [DELETE_AUDITS_NAMING, DELETE_ATTEMPTS_NAMING, DELETE_JOBS_NAMING, DELETE_CHANGES_NAMING] {
         sqlx::query(sql).bind(&org.0).bind(&list).execute(&mut *c).await?;
@@ -444,8 +505,77 @@ pub(crate) async fn erase_records(
         dirty::note(&mut marks, "erased", company);
     }
     dirty::mark(c, org, &marks, at).await?;
-    let referrers = referrers.iter().filter(|key| !own.contains(*key));
-    Ok(referrers.map(|key| key_of(key)).collect())
+    let referrers: Vec<&String> = referrers.iter().filter(|key| !own.contains(*key)).collect();
+    let reread = |keys: &[&String]| NewJob {
+        kind: REREAD_KIND,
+        org_id: org.clone(),
+        connection_id: Some(connection.clone()),
+        dedupe_key: None,
+        args: json!({ "keys": keys }),
+        run_at: at,
+        priority: 0,
+        max_attempts: 20,
+    };
+    let jobs: Vec<NewJob> = referrers.chunks(REREAD_TOGETHER).map(reread).collect();
+    jobs::push_in(c, &jobs, at).await?;
+    Ok(())
+}
+
+/// Deletes a connection's finished deliveries that touched one of the records, name one, or hold one of the addresses.
+/// Those that wait are worked off first: what touches an erased record is not kept then.
+async fn erase_deliveries_about(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &ConnectionId,
+    own: &BTreeSet<String>,
+    addresses: &BTreeSet<String>,
+    names_of: &NamesOf,
+) -> Result<()> {
+    let keys = own.iter().map(to_json).collect::<Result<Vec<String>>>()?;
+    sqlx::query(DELETE_DELIVERIES_TOUCHING)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(to_json(&keys)?)
+        .execute(&mut *c)
+        .await?;
+    let folded: BTreeSet<String> = addresses.iter().map(|address| address.to_lowercase()).collect();
+    let ids = own.iter().filter_map(|key| key.split_once('/')).map(|(_, id)| id);
+    // A body may hold any character by its number; what does is looked into.
+    let hints = ids.chain(addresses.iter().chain(&folded).map(String::as_str)).chain(["\\u"]);
+    let candidates: Vec<String> = sqlx::query_scalar(DELIVERIES_ABOUT)
+        .bind(&org.0)
+        .bind(&connection.0)
+        .bind(json_list(hints.collect::<BTreeSet<_>>()))
+        .fetch_all(&mut *c)
+        .await?;
+    for piece in candidates.chunks(BODIES_TOGETHER) {
+        let bodies: Vec<(String, Vec<u8>)> =
+            sqlx::query_as(BODIES).bind(&org.0).bind(json_list(piece)).fetch_all(&mut *c).await?;
+        let is_about = |body: &[u8]| {
+            names_of(body).iter().any(|key| own.contains(&clean(&key_text(key))))
+                || serde_json::from_slice(body).is_ok_and(|body| holds_address(&body, &folded))
+        };
+        let about: Vec<&String> =
+            bodies.iter().filter(|(_, body)| is_about(body)).map(|(id, _)| id).collect();
+        if !about.is_empty() {
+            sqlx::query(DELETE_DELIVERIES_BY_ID).bind(&org.0).bind(json_list(about)).execute(&mut *c).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a text in the value holds one of the addresses (in lower case), alone or among other words.
+fn holds_address(value: &Value, addresses: &BTreeSet<String>) -> bool {
+    match value {
+        Value::String(text) if text.contains('@') => {
+            let is_end = |ch: char| ch.is_whitespace() || "<>()[]\",;:".contains(ch);
+            let text = text.to_lowercase();
+            addresses.contains(&text) || text.split(is_end).any(|word| addresses.contains(word))
+        }
+        Value::Array(items) => items.iter().any(|item| holds_address(item, addresses)),
+        Value::Object(members) => members.values().any(|member| holds_address(member, addresses)),
+        _ => false,
+    }
 }
 
 /// The e-mail addresses that a record holds, by which others may name the person.

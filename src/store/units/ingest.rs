@@ -14,7 +14,7 @@ use super::changes::{self, Change};
 use super::dirty::{self, Marks};
 use super::erase::Bar;
 use super::members::mark_settled;
-use super::{Conn, adopt, bulk, erase, jobs, links, passes, people, runs};
+use super::{Conn, adopt, blank, bulk, erase, jobs, links, passes, people, runs};
 use crate::domain::runs::Counts;
 use crate::domain::{ConnectionId, OrgId};
 use crate::store::convert::{clean, from_json, json_list, key_text, to_json, us};
@@ -331,7 +331,8 @@ async fn erased_in(
     }
     let parties = commit.parties.iter().map(|party| clean(&key_text(&party.party)));
     let rejected = commit.rejected.iter().map(|item| format!("{}/{}", item.stream, rejected_id(item)));
-    let touched = commit.deliveries.iter().flat_map(|done| &done.touched).chain(&commit.tombstones);
+    let touched = commit.deliveries.iter().flat_map(|done| done.touched.iter().chain(&done.named));
+    let touched = touched.chain(&commit.tombstones);
     let touched = touched.map(|key| clean(&key_text(key)));
     let named: Vec<String> = parties.chain(rejected).chain(touched).collect();
     let named = named.iter().map(String::as_str);
@@ -522,9 +523,9 @@ async fn bury(
         .bind(json_list(gone.iter().map(|row| &row.record_key)))
         .bind(us(at))
         .bind(read_seq)
-        .execute(c)
+        .execute(&mut *c)
         .await?;
-    Ok(())
+    blank::blank_people(c, org, connection, gone.iter().map(|row| &row.record_key)).await
 }
 
 fn burial(row: &Existing) -> Result<Change> {
@@ -672,8 +673,9 @@ fn hex(bytes: &[u8]) -> String {
 
 async fn finish_deliveries(c: &mut Conn, org: &OrgId, commit: &IngestCommit, erased: &Erased) -> Result<()> {
     // What names somebody who was erased is not kept, whenever it came.
-    let names_erased =
-        |done: &&DeliveryDone| done.touched.iter().any(|key| erased.contains(&clean(&key_text(key))));
+    let names_erased = |done: &&DeliveryDone| {
+        done.touched.iter().chain(&done.named).any(|key| erased.contains(&clean(&key_text(key))))
+    };
     let (gone, kept): (Vec<_>, Vec<_>) = commit.deliveries.iter().partition(names_erased);
     if !gone.is_empty() {
         sqlx::query(DELETE_ERASED)

@@ -69,6 +69,8 @@ pub(crate) struct LinkRow {
 
 /// The rule of a decision by hand.
 pub(crate) const MANUAL: &str = "manual";
+/// The kind of key that an address is.
+const EMAIL: &str = "email";
 /// The rule of a company that was made from the party.
 const CREATED: &str = "created";
 
@@ -426,10 +428,14 @@ async fn settle_round(
         let own = existing.and_then(|row| row.company_id.clone());
         let (state, company, rule, reason) = match decide(&item.evidence, &matches) {
             Decision::Linked { company, rule } => {
-                // A party that is found where it already is keeps the rule that brought it there.
+                // The rule that decides now: what led a party where it is may be gone, or be the least of the
+                // reasons, and deleting a user asks for it. That a company was made from the party stays known.
                 let rule = match existing {
-                    Some(row) if row.company_id.as_deref() == Some(&*company) => {
-                        row.rule.clone().unwrap_or(rule)
+                    Some(row)
+                        if row.company_id.as_deref() == Some(&*company)
+                            && row.rule.as_deref() == Some(CREATED) =>
+                    {
+                        CREATED.to_owned()
                     }
                     _ => rule,
                 };
@@ -515,6 +521,49 @@ async fn settle_round(
     changed.extend(remove_bare_placeholders(c, org, &left, settled).await?);
     changed.extend(moved);
     Ok(changed)
+}
+
+/// Parties of a connection, with whether this address is the only one that they have.
+pub(crate) async fn with_address(
+    c: &mut Conn,
+    org: &OrgId,
+    connection: &str,
+    parties: &BTreeSet<String>,
+    address: &str,
+) -> Result<BTreeMap<String, bool>> {
+    let mut found = BTreeMap::new();
+    for (party, row) in load_links(c, org, connection, parties.iter()).await? {
+        let evidence: Evidence = from_json("company_links", "evidence", &party, &row.evidence)?;
+        let mut addresses = evidence.candidates.iter().filter(|x| x.kind == EMAIL);
+        found.insert(party, addresses.all(|x| x.value == address));
+    }
+    Ok(found)
+}
+
+/// Takes an address out of what these parties could be found by, and decides their links again.
+pub(crate) async fn forget_address(
+    c: &mut Conn,
+    org: &OrgId,
+    parties: &BTreeMap<String, BTreeSet<String>>,
+    address: &str,
+    at: Timestamp,
+) -> Result<Settled> {
+    let mut items = Vec::new();
+    for (connection, keys) in parties {
+        for (party, row) in load_links(c, org, connection, keys.iter()).await? {
+            let mut evidence: Evidence = from_json("company_links", "evidence", &party, &row.evidence)?;
+            evidence.candidates.retain(|candidate| candidate.value != address);
+            items.push(Item {
+                connection: connection.clone(),
+                label: row.party_label.clone(),
+                evidence,
+                person: row.person,
+                party,
+                existing: Some(row),
+            });
+        }
+    }
+    settle(c, org, items, at).await
 }
 
 /// The connector of each connection, by its id.

@@ -8,6 +8,7 @@ use connector_sdk::{Clock, Timestamp};
 pub(crate) mod adopt;
 pub(crate) mod attributes;
 pub(crate) mod authors;
+pub(crate) mod blank;
 pub(crate) mod bulk;
 pub(crate) mod changes;
 pub(crate) mod conversations;
@@ -69,6 +70,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         identity::ALL,
         imports::ALL,
         adopt::ALL,
+        blank::ALL,
         attributes::ALL,
         custom_fields::ALL,
         idempotency::ALL,

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 
 use super::changes::{self, Change};
 use super::dirty::{self, Marks};
-use super::{Conn, ingest, jobs, members, people, runs};
+use super::{Conn, blank, ingest, jobs, members, people, runs};
 use crate::domain::jobs::Fence;
 use crate::domain::runs::Counts;
 use crate::domain::{ConnectionId, OrgId, RunId};
@@ -297,6 +297,7 @@ async fn sweep(
         .bind(limit)
         .fetch_all(&mut *c)
         .await?;
+    blank::blank_people(c, org, connection.as_str(), swept.iter().map(|row| &row.record_key)).await?;
     let mut all = Vec::with_capacity(swept.len());
     for row in &swept {
         let refs: Vec<String> = from_json("mirror_records", "refs", &row.record_key, &row.refs)?;

@@ -16,6 +16,9 @@ on_both!(
     events_of_many_portals_go_to_their_connections,
     only_version_3_is_taken_unless_it_is_said,
     a_secret_opens_its_own_organisation_alone,
+    one_app_serves_the_portals_of_all_organisations,
+    what_another_secret_signs_reaches_no_other_organisation,
+    an_address_of_a_connection_keeps_nothing_of_other_portals,
     a_delivery_is_stored_before_it_is_answered,
 );
 
@@ -216,4 +219,92 @@ async fn a_delivery_is_stored_before_it_is_answered(app: &App) {
     app.drain().await;
     let keys = [connector_sdk::RecordKey::new("companies", acme.to_string())];
     assert_eq!(app.store.load_records(&app.org, &connection.id, &keys).await.unwrap().len(), 1);
+}
+
+async fn other_org(app: &App) -> OrgId {
+    let other = OrgId::from("org_b");
+    app.store.put_org(&other, "B", &json!({}), app.now()).await.unwrap();
+    other
+}
+
+/// Deliveries of a connection whose bodies name a portal.
+async fn portals(app: &App, connection: &Connection) -> Vec<Value> {
+    let all = of(app, connection).await;
+    all.iter().map(|d| serde_json::from_slice::<Value>(&d.body).unwrap()[0]["portalId"].clone()).collect()
+}
+
+/// An app has one address, whatever organisations installed it.
+async fn one_app_serves_the_portals_of_all_organisations(app: &App) {
+    let other = other_org(app).await;
+    let (one, two) = (sandbox(app, 62_515).await, sandbox(app, 777).await);
+    let (ours, url) = connect(app, &app.org, &one, "hubspot", json!({})).await;
+    let (theirs, _) = connect(app, &other, &two, "hubspot", json!({})).await;
+    // The same portal may be connected by both.
+    let (shared, _) = connect(app, &other, &one, "hubspot-us", json!({})).await;
+    let gone = two.create(Kind::Contacts, &json!({"email": "canary@bolt.example"}));
+    let kept = two.create(Kind::Companies, &json!({"name": "Bolt"}));
+    one.create(Kind::Companies, &json!({"name": "Acme"}));
+    let mut events = one.take_events();
+    events.extend(two.take_events());
+    assert!(two.erase_contact(gone));
+    events.extend(two.take_events());
+    let body = batch(&events);
+    assert_eq!(post(app, &url, &body, &v3(app, &one, &url, &body)).await, 200);
+    for (connection, portal) in [(&ours, 62_515), (&theirs, 777), (&shared, 62_515)] {
+        let named = portals(app, connection).await;
+        assert!(!named.is_empty() && named.iter().all(|id| *id == portal), "{named:?}");
+    }
+    app.drain().await;
+    let record = |stream: &str, id: u64| [connector_sdk::RecordKey::new(stream, id.to_string())];
+    let stored = app.store.load_records(&other, &theirs.id, &record("companies", kept)).await.unwrap();
+    assert!(stored[0].payload.contains("Bolt"));
+    assert!(app.holding(&["canary@bolt.example"]).await.is_empty(), "a person of theirs is forgotten");
+    // Again, in another attempt: nothing new for anybody, once what names the forgotten is worked off.
+    let before = of(app, &theirs).await.len();
+    assert_eq!(post(app, &url, &body, &v3(app, &one, &url, &body)).await, 200);
+    app.drain().await;
+    assert_eq!(of(app, &theirs).await.len(), before);
+}
+
+async fn what_another_secret_signs_reaches_no_other_organisation(app: &App) {
+    let other = other_org(app).await;
+    let one = sandbox(app, 62_515).await;
+    let clock = Arc::new(app.clock.clone());
+    let options = Options { portal: 777, client_secret: "of B".to_owned(), clock, ..Options::default() };
+    let two = HubSpotSandbox::start(options).await.unwrap();
+    let (ours, url) = connect(app, &app.org, &one, "hubspot", json!({})).await;
+    let (theirs, their_url) = connect(app, &other, &two, "hubspot", json!({})).await;
+    one.create(Kind::Companies, &json!({"name": "Acme"}));
+    two.create(Kind::Companies, &json!({"name": "Bolt"}));
+    let mut events = one.take_events();
+    events.extend(two.take_events());
+    let body = batch(&events);
+    assert_eq!(post(app, &url, &body, &v3(app, &one, &url, &body)).await, 200);
+    assert!(!portals(app, &ours).await.is_empty());
+    assert!(portals(app, &theirs).await.is_empty(), "the first's secret speaks for the first alone");
+    // Nor does its own secret open the other's address to it.
+    let before = of(app, &ours).await.len();
+    assert_eq!(post(app, &their_url, &body, &v3(app, &two, &their_url, &body)).await, 200);
+    assert!(!portals(app, &theirs).await.is_empty());
+    assert_eq!(of(app, &ours).await.len(), before);
+    assert!(portals(app, &ours).await.iter().all(|id| *id == 62_515));
+    app.drain().await;
+}
+
+async fn an_address_of_a_connection_keeps_nothing_of_other_portals(app: &App) {
+    let one = sandbox(app, 62_515).await;
+    let (connection, _) = connect(app, &app.org, &one, "hubspot", json!({})).await;
+    let url = format!("{}/api/integrations/hubspot/webhook/{}", app.base, connection.id);
+    one.create(Kind::Companies, &json!({"name": "Acme"}));
+    let mut events = one.take_events();
+    let own = events.len();
+    let mut stranger = events[0].body.clone();
+    stranger["portalId"] = json!(999);
+    stranger["propertyValue"] = json!("of a stranger");
+    events.push(SandboxEvent { kind: "company.propertyChange".to_owned(), body: stranger });
+    let body = batch(&events);
+    assert_eq!(post(app, &url, &body, &v3(app, &one, &url, &body)).await, 200);
+    assert_eq!(of(app, &connection).await.len(), own);
+    assert!(app.holding(&["of a stranger"]).await.is_empty());
+    app.drain().await;
 }

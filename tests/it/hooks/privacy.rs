@@ -1,6 +1,7 @@
 //! A person whom the provider was told to forget is nowhere here either, and does not come back.
 
 use connector_sdk::RecordKey;
+use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use connector_testkit::sandbox::hubspot::Kind;
 use halo_sync::service::Request;
 use serde_json::json;
@@ -8,7 +9,11 @@ use serde_json::json;
 use super::hubspot::{connect, sandbox};
 use crate::support::app::{App, on_both};
 
-on_both!(nothing_of_a_forgotten_person_is_left);
+on_both!(
+    nothing_of_a_forgotten_person_is_left,
+    what_named_a_forgotten_person_is_read_again_though_the_first_try_fails,
+    nor_of_those_who_were_merged_into_them,
+);
 
 const HUBSPOT: &str = "hubspot";
 
@@ -90,4 +95,64 @@ async fn nothing_of_a_forgotten_person_is_left(app: &App) {
     flush().await;
     app.drain().await;
     assert!(record("deals", deal).await.unwrap().payload.contains("200"), "what named them is still read");
+}
+
+async fn what_named_a_forgotten_person_is_read_again_though_the_first_try_fails(app: &App) {
+    let hubspot = sandbox(app, 62_515).await;
+    let canary =
+        hubspot.create(Kind::Contacts, &json!({"firstname": "Canary", "email": "canary@acme.example"}));
+    let deal = hubspot.create(Kind::Deals, &json!({"dealname": "Renewal"}));
+    hubspot.associate((Kind::Deals, deal), (Kind::Contacts, canary), false);
+    let (connection, url) = connect(app, &app.org, &hubspot, HUBSPOT, json!({})).await;
+    hubspot.register_webhook(&url);
+    let keys = [RecordKey::new("deals", deal.to_string())];
+    let names_them = async || {
+        let deals = app.store.load_records(&app.org, &connection.id, &keys).await.unwrap();
+        deals[0].payload.contains(&canary.to_string())
+    };
+    assert!(names_them().await, "the deal's record names its contact");
+    assert!(hubspot.erase_contact(canary));
+    assert!(hubspot.flush().await.iter().all(|sent| sent.status == Some(200)));
+    // Nothing can be read when the demand is worked off.
+    hubspot.faults().add(FaultRule {
+        path: "/crm".to_owned(),
+        skip: 0,
+        times: 20,
+        fault: Fault::Status(503),
+    });
+    app.drain_due().await;
+    hubspot.faults().clear();
+    app.drain_retries().await;
+    assert!(!names_them().await, "it was read again");
+    assert_eq!(app.holding(&["canary", &format!("contacts/{canary}")]).await, [""; 0]);
+}
+
+async fn nor_of_those_who_were_merged_into_them(app: &App) {
+    let hubspot = sandbox(app, 62_515).await;
+    let person = |name: &str| {
+        hubspot.create(Kind::Contacts, &json!({"firstname": name, "email": format!("{name}@acme.example")}))
+    };
+    let (first, second, other, third) = (person("Canary"), person("Jane"), person("Canary2"), person("Joan"));
+    let (_, url) = connect(app, &app.org, &hubspot, HUBSPOT, json!({})).await;
+    hubspot.register_webhook(&url);
+    let flush = async || {
+        let sent = hubspot.flush().await;
+        assert!(!sent.is_empty() && sent.iter().all(|sent| sent.status == Some(200)), "{sent:?}");
+    };
+    assert_ne!(app.holding(&["canary"]).await, [""; 0]);
+    // The merge is known when the demand comes.
+    assert!(hubspot.merge(Kind::Contacts, second, first));
+    flush().await;
+    app.drain().await;
+    assert!(hubspot.erase_contact(second));
+    flush().await;
+    app.drain().await;
+    let (gone, kept) = (format!("contacts/{first}"), format!("contacts/{second}"));
+    assert_eq!(app.holding(&["canary@", "jane", &gone, &kept]).await, [""; 0]);
+    // Or both are worked off at once, and what was merged into whom cannot be read any more.
+    assert!(hubspot.merge(Kind::Contacts, third, other));
+    assert!(hubspot.erase_contact(third));
+    flush().await;
+    app.drain().await;
+    assert_eq!(app.holding(&["canary", "joan"]).await, [""; 0]);
 }

@@ -61,6 +61,7 @@ async fn large_bodies_are_worked_on_a_few_at_a_time(store: &dyn Store) {
             state: "applied",
             error: None,
             touched: Vec::new(),
+            named: Vec::new(),
             party: None,
         });
         let finish =
@@ -80,6 +81,7 @@ async fn the_commit_that_applies_a_delivery_finishes_it_once(store: &dyn Store) 
             state,
             error: error.map(str::to_owned),
             touched: vec![key("customers/1"), key("charges/2")],
+            named: Vec::new(),
             party: Some(key("customers/1")),
         }];
         one

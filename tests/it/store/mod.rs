@@ -33,6 +33,7 @@ macro_rules! contract {
 
 mod conversations;
 mod derivations;
+mod erase;
 mod identity;
 mod inbox;
 mod kit;

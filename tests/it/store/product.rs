@@ -5,6 +5,7 @@ use halo_sync::domain::companies::TraitPatch;
 use halo_sync::domain::users::EndUser;
 use halo_sync::store::Store;
 use halo_sync::store::identity::Lookup;
+use halo_sync::store::mirror::MirrorWrite;
 use halo_sync::store::product::{
     Change, Clear, Layer, Outcome, ProductWrite, RecordPart, Refused, Sighting, UserPart, Written,
 };
@@ -247,7 +248,76 @@ async fn a_deleted_users_party_stays_while_another_has_the_address(store: &dyn S
     assert_eq!(store.find_user_by_email(&org(), "desk@x.example").await.unwrap(), None);
 }
 
+/// What somebody else signed, too, or is a contract at all, is not the user's own.
+async fn a_deleted_users_address_leaves_what_is_not_theirs_alone(store: &dyn Store) {
+    connected(store).await;
+    let of =
+        |id: &str| of_company(user(id, json!({"email": format!("{id}@x.example")}), 1), "acme", Rank::Server);
+    put(store, vec![of("ann"), of("bob")]).await;
+    let acme = store.find_company(&org(), &external("acme")).await.unwrap().unwrap().id;
+    let (ann, bob) = (("email", "email", "ann@x.example"), ("email", "email", "bob@x.example"));
+    let contract = |name: &str, of: &str| MirrorWrite {
+        facts: json!([{"contract": {"id": of, "name": name}}]).to_string(),
+        ..super::kit::record(&format!("documents/{name}"), Some(&format!("documents/{name}")), &[], name)
+    };
+    let mut page = commit(1, vec![contract("both", "1"), contract("anns", "2")]);
+    page.parties = vec![party("documents/both", &[ann, bob], false), party("documents/anns", &[ann], false)];
+    ingest(store, page).await;
+    customer(store, 2, party("customers/desk", &[ann, bob], false)).await;
+    customer(store, 3, party("customers/own", &[ann], false)).await;
+
+    let erased = store.erase_user(&org(), &external("ann"), at(4)).await.unwrap().unwrap();
+    assert_eq!((erased.parties, erased.records), (1, 1), "her own customer");
+    let links = store.list_links(&org(), None, None, None, 100).await.unwrap().rows;
+    let of = |name: &str| links.iter().find(|link| link.party == key(name));
+    assert!(of("customers/own").is_none());
+    for name in ["documents/both", "customers/desk"] {
+        assert_eq!(of(name).unwrap().company_id.as_ref(), Some(&acme), "{name}: Bob's address leads there");
+    }
+    assert_eq!(of("documents/anns").unwrap().company_id, None);
+    assert!(!of("documents/anns").unwrap().reason.as_deref().unwrap_or_default().contains("ann@"));
+    // They are read on, as before.
+    let again = contract("both", "changed");
+    let after = ingest(store, commit(5, vec![MirrorWrite { hash: "v5".to_owned(), ..again }])).await;
+    assert_eq!(after.counts.updated, 1);
+    // Nobody finds them by her address any more.
+    put(store, vec![of_company(user("eve", json!({"email": "ann@x.example"}), 6), "other", Rank::Server)])
+        .await;
+    let links = store.list_links(&org(), None, None, None, 100).await.unwrap().rows;
+    let other = store.find_company(&org(), &external("other")).await.unwrap().unwrap().id;
+    assert!(links.iter().all(|link| link.company_id.as_ref() != Some(&other)), "{links:?}");
+}
+
+/// Metadata names the company by now: the address is no longer all that leads there.
+async fn a_deleted_user_leaves_a_customer_that_metadata_names(store: &dyn Store) {
+    connected(store).await;
+    let ann = of_company(user("ann", json!({"email": "ann@x.example"}), 1), "acme", Rank::Server);
+    put(store, vec![ann]).await;
+    let email = ("email", "email", "ann@x.example");
+    customer(store, 1, party("customers/1", &[email], false)).await;
+    customer(store, 2, party("customers/1", &[("metadata", "external_id", "acme"), email], false)).await;
+    let rule = async || {
+        let links = store.list_links(&org(), None, None, None, 100).await.unwrap().rows;
+        links.into_iter().find(|link| link.party == key("customers/1")).and_then(|link| link.rule)
+    };
+    assert_eq!(rule().await.as_deref(), Some("metadata"));
+    let erased = store.erase_user(&org(), &external("ann"), at(3)).await.unwrap().unwrap();
+    assert_eq!((erased.parties, erased.records), (0, 0));
+    assert_eq!(rule().await.as_deref(), Some("metadata"));
+    // And the other way round: once the address alone is left, it is what decides.
+    put(store, vec![of_company(user("bob", json!({"email": "bob@x.example"}), 4), "acme", Rank::Server)])
+        .await;
+    let bob = ("email", "email", "bob@x.example");
+    customer(store, 5, party("customers/1", &[("metadata", "external_id", "acme"), bob], false)).await;
+    customer(store, 6, party("customers/1", &[bob], false)).await;
+    assert_eq!(rule().await.as_deref(), Some("email"));
+    let erased = store.erase_user(&org(), &external("bob"), at(7)).await.unwrap().unwrap();
+    assert_eq!(erased.parties, 1);
+}
+
 contract!(
+    a_deleted_users_address_leaves_what_is_not_theirs_alone,
+    a_deleted_user_leaves_a_customer_that_metadata_names,
     writes_of_a_unit_happen_in_order_each_whole_or_not,
     many_are_written_at_once_and_their_company_is_marked,
     a_sighting_moves_nothing_else,

@@ -114,7 +114,7 @@ const LARGE: [&str; 18] = [
 ];
 /// Statements that walk an organisation's or a connection's rows, as they are meant to: counts, what goes with a
 /// connection or names what was deleted, and whether anything is dirty at all.
-const WALKS: [&str; 13] = [
+const WALKS: [&str; 14] = [
     "ANY_DIRTY",
     "COUNT_COMPANIES",
     "COUNT_LINKS",
@@ -123,11 +123,12 @@ const WALKS: [&str; 13] = [
     "DELETE_CANDIDATES",
     "DELETE_CHANGES_NAMING",
     "DELETE_DELIVERIES",
-    "DELETE_DELIVERIES_ABOUT",
     "DELETE_DELIVERIES_NAMING",
+    "DELETE_DELIVERIES_TOUCHING",
     "DELETE_LINKS",
     "DELETE_RECORDS",
     "DELETE_REFS",
+    "DELIVERIES_ABOUT",
 ];
 
 #[tokio::test]

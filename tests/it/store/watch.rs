@@ -93,6 +93,7 @@ async fn deliveries_are_found_counted_and_made_pending_again(store: &dyn Store) 
         state: "applied",
         error: None,
         touched: vec![key("customers/1")],
+        named: Vec::new(),
         party: party.map(key),
     };
     let mut applied = commit(5, vec![]);
