@@ -134,8 +134,7 @@ pub(crate) fn inherit(user: &mut EndUser, other: &EndUser) -> Result<()> {
     let theirs = traits::to_map(&other.fields)?;
     for (key, value) in theirs.iter().chain(&other.custom_fields) {
         let place = if theirs.contains_key(key) { &mut fields } else { &mut user.custom_fields };
-        let has =
-            place.contains_key(key) && !user.provenance.get(key).is_some_and(|x| x.rank == Rank::Synced);
+        let has = place.contains_key(key) && user.provenance.get(key).is_none_or(|x| x.rank != Rank::Synced);
         if has || synced(other, key) {
             continue;
         }

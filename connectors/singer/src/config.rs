@@ -172,7 +172,8 @@ impl Config {
             };
             self.check_source(&at, source, Some(field.holds))?;
         }
-        for field in fields.iter().filter(|field| field.needed && !map.fields.contains_key(field.name)) {
+        if let Some(field) = fields.iter().find(|field| field.needed && !map.fields.contains_key(field.name))
+        {
             return wrong(format!(
                 "{at}.fields.{}: missing; a {} needs it, as a path in the record or {{\"value\": \"…\"}}",
                 field.name,

@@ -83,14 +83,13 @@ impl Prism {
             .spawn()
             .unwrap();
         let mut prism = Self { child, folder, url: format!("http://127.0.0.1:{port}") };
-        for _ in 0..1_200 {
-            if prism.log().contains("is listening on") {
-                return prism;
-            }
+        let end = tokio::time::Instant::now() + Duration::from_secs(60);
+        while !prism.log().contains("is listening on") {
             assert!(prism.child.try_wait().unwrap().is_none(), "Prism ended: {}", prism.log());
+            assert!(tokio::time::Instant::now() < end, "Prism does not listen: {}", prism.log());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("Prism does not listen: {}", prism.log());
+        prism
     }
 
     fn log(&self) -> String {
