@@ -78,13 +78,14 @@ connectors! {
 }
 
 #[test]
-fn every_connector_of_this_build_is_held_against_the_rules() {
-    // A Singer tap is a program and no server: `singer` holds those rules that it can keep.
-    let connectors = registry::connectors();
-    let servers = connectors.iter().filter(|c| c.spec().id != "singer");
-    let of_this_build: Vec<&str> = servers.map(|c| c.spec().id).collect();
-    assert_eq!(
-        HELD, of_this_build,
-        "tests/it/conformance.rs: a connector has no account, or none is left of it"
-    );
+fn what_is_held_against_the_rules_is_what_this_build_has() {
+    let of_this_build: Vec<&str> = registry::connectors().iter().map(|c| c.spec().id).collect();
+    for held in HELD {
+        assert!(of_this_build.contains(held), "{held} is no connector of this build any more");
+    }
+    // A Singer tap is a program and no server: `singer` holds those rules that it can keep. A connector of your own need
+    // not be here (docs/connectors.md).
+    for other in of_this_build.iter().filter(|id| !HELD.contains(id) && **id != "singer") {
+        println!("{other} has no account in tests/it/conformance/accounts: only its own suite holds it");
+    }
 }
