@@ -10,7 +10,7 @@
 //! | `drift` | what changed behind our back is found and repaired; one company is brought up to date |
 //! | `kills` | a backfill that is killed goes on where it was |
 //!
-//! A new connector gets a file in `accounts` and a line in `connectors!` below; a test fails until it has them.
+//! A connector that comes with halo-sync gets a file in `accounts` and a line in `connectors!` below.
 
 mod account;
 mod accounts;
