@@ -43,7 +43,7 @@ statements! {
 
 /// Every table with an `org_id`, in the order in which an organisation's rows go: first what lets something begin,
 /// and what refers to another table before that. A test holds it against the schema.
-pub(crate) const ORG_TABLES: [&str; 42] = [
+pub(crate) const ORG_TABLES: [&str; 44] = [
     "api_keys",
     "org_secrets",
     "schedules",
@@ -66,6 +66,8 @@ pub(crate) const ORG_TABLES: [&str; 42] = [
     "seen_notes",
     "record_refs",
     "mirror_records",
+    "user_candidates",
+    "user_links",
     "link_candidates",
     "company_links",
     "company_keys",
