@@ -47,6 +47,67 @@ pub(super) fn rearranged(fault: &Fault, body: Bytes, member: &str) -> Bytes {
     serde_json::to_vec(&page).map_or(body, Bytes::from)
 }
 
+/// How a provider words what a fault answers, and its lists.
+pub(super) struct Wording {
+    /// A refusal with that status.
+    pub(super) refuse: fn(u16) -> Response,
+    /// The body of an error that comes with 200.
+    pub(super) error: String,
+    /// The member that a list has its items in.
+    pub(super) items: &'static str,
+    /// An item that nobody can decode, as JSON text.
+    pub(super) undecodable: &'static str,
+}
+
+/// An answer as a fault has it.
+pub(super) async fn spoil(fault: Fault, answer: Response, wording: Wording) -> Response {
+    match fault {
+        Fault::TooManyRequests { retry_after } => {
+            let mut response = (wording.refuse)(429);
+            if let Some(value) = retry_after.and_then(|v| HeaderValue::from_str(&v).ok()) {
+                response.headers_mut().insert(header::RETRY_AFTER, value);
+            }
+            response
+        }
+        Fault::Status(status) => (wording.refuse)(status),
+        Fault::Html => raw("text/html", "<!doctype html><html><body>502 Bad Gateway</body></html>"),
+        Fault::Garbage => raw("application/json", Bytes::from_static(&[0xff, 0xfe, 0x00, 0x80, 0x1b, 0x7f])),
+        Fault::ErrorWith200 => raw("application/json", wording.error),
+        Fault::Stall => std::future::pending().await,
+        Fault::Slow(by) => {
+            tokio::time::sleep(by).await;
+            answer
+        }
+        Fault::ThenWrite { .. } => answer,
+        Fault::CutBody
+        | Fault::NoBody
+        | Fault::TruncatedJson
+        | Fault::BadItem
+        | Fault::Doubled
+        | Fault::Reversed => {
+            let (parts, body) = answer.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+            let half = body.slice(..body.len() / 2);
+            let response = Response::from_parts(parts, Body::empty());
+            match fault {
+                Fault::CutBody => cut(response, body.len(), half),
+                Fault::NoBody => cut(response, body.len(), Bytes::new()),
+                Fault::TruncatedJson => response.map(|_| Body::from(half)),
+                Fault::Doubled | Fault::Reversed => {
+                    response.map(|_| Body::from(rearranged(&fault, body, wording.items)))
+                }
+                _ => {
+                    let text = String::from_utf8_lossy(&body);
+                    let list = format!("\"{}\":[", wording.items);
+                    let more = if text.contains(&format!("{list}]")) { "" } else { "," };
+                    let text = text.replacen(&list, &format!("{list}{}{more}", wording.undecodable), 1);
+                    response.map(|_| Body::from(text))
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

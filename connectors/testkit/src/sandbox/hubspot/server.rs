@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::serve::ListenerExt as _;
@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::store::Kind;
 use super::{Inner, lock, write};
 use crate::sandbox::faults::Fault;
-use crate::sandbox::wire;
+use crate::sandbox::wire::{self, Wording};
 
 const LARGEST_BODY: usize = 4 * 1024 * 1024;
 
@@ -256,53 +256,14 @@ fn allow(inner: &Inner, target: &Target<'_>, query: &[(String, String)]) -> Resu
 }
 
 async fn spoil(fault: Fault, answer: Response) -> Response {
-    match fault {
-        Fault::TooManyRequests { retry_after } => {
-            let mut response = refused(&Refusal::too_many("TEN_SECONDLY_ROLLING"));
-            if let Some(value) = retry_after.and_then(|v| HeaderValue::from_str(&v).ok()) {
-                response.headers_mut().insert(header::RETRY_AFTER, value);
-            }
-            response
-        }
-        Fault::Status(status) => refused(&Refusal::new(status, "INTERNAL_ERROR", "An error on our side.")),
-        Fault::Html => wire::raw("text/html", "<!doctype html><html><body>502 Bad Gateway</body></html>"),
-        Fault::Garbage => {
-            wire::raw("application/json", Bytes::from_static(&[0xff, 0xfe, 0x00, 0x80, 0x1b, 0x7f]))
-        }
-        Fault::ErrorWith200 => {
-            wire::raw("application/json", Refusal::new(200, "INTERNAL_ERROR", "no").body())
-        }
-        Fault::Stall => std::future::pending().await,
-        Fault::Slow(by) => {
-            tokio::time::sleep(by).await;
-            answer
-        }
-        Fault::ThenWrite { .. } => answer,
-        Fault::CutBody
-        | Fault::NoBody
-        | Fault::TruncatedJson
-        | Fault::BadItem
-        | Fault::Doubled
-        | Fault::Reversed => {
-            let (parts, body) = answer.into_parts();
-            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-            let half = body.slice(..body.len() / 2);
-            let response = Response::from_parts(parts, Body::empty());
-            match fault {
-                Fault::CutBody => wire::cut(response, body.len(), half),
-                Fault::NoBody => wire::cut(response, body.len(), Bytes::new()),
-                Fault::TruncatedJson => response.map(|_| Body::from(half)),
-                Fault::Doubled | Fault::Reversed => {
-                    response.map(|_| Body::from(wire::rearranged(&fault, body, "results")))
-                }
-                _ => {
-                    let text = String::from_utf8_lossy(&body);
-                    let bad = "\"results\":[{\"object\":\"undecodable\",\"id\":{\"not\":\"a text\"}}";
-                    let more = if text.contains("\"results\":[]") { "" } else { "," };
-                    let text = text.replacen("\"results\":[", &format!("{bad}{more}"), 1);
-                    response.map(|_| Body::from(text))
-                }
-            }
-        }
-    }
+    let wording = Wording {
+        refuse: |status| match status {
+            429 => refused(&Refusal::too_many("TEN_SECONDLY_ROLLING")),
+            status => refused(&Refusal::new(status, "INTERNAL_ERROR", "An error on our side.")),
+        },
+        error: Refusal::new(200, "INTERNAL_ERROR", "no").body(),
+        items: "results",
+        undecodable: r#"{"object":"undecodable","id":{"not":"a text"}}"#,
+    };
+    wire::spoil(fault, answer, wording).await
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State as Shared};
 use axum::response::Response;
 use axum::serve::ListenerExt as _;
@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use super::documents::{self, Extraction};
 use super::{Exchange, Inner, Refused, hooks, list, lock, stamp};
 use crate::sandbox::faults::Fault;
-use crate::sandbox::wire::rearranged;
+use crate::sandbox::wire::{self, Wording};
 
 /// No body that the API takes here is larger.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -290,67 +290,19 @@ fn respond(outcome: &Outcome) -> Response {
     response
 }
 
-fn raw(content_type: &'static str, bytes: impl Into<Body>) -> Response {
-    let mut response = Response::new(bytes.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
-
-/// The announced length of `whole`, and only `sent` of it.
-fn cut(response: Response, whole: usize, sent: Bytes) -> Response {
-    let (mut parts, _) = response.into_parts();
-    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole));
-    let chunks = [Ok(sent), Err(std::io::Error::other("cut"))];
-    Response::from_parts(parts, Body::from_stream(futures_util::stream::iter(chunks)))
-}
-
 async fn spoil(fault: Fault, answer: Response) -> Response {
-    let error = |status: u16, kind: &str, detail: &str| respond(&Err(Refused::new(status, kind, detail)));
-    match fault {
-        Fault::TooManyRequests { retry_after } => {
-            let mut response = error(429, "throttled", "Request was throttled.");
-            if let Some(value) = retry_after.and_then(|v| HeaderValue::from_str(&v).ok()) {
-                response.headers_mut().insert(header::RETRY_AFTER, value);
-            }
-            response
-        }
-        Fault::Status(status) => error(status, "error", "An error on our side."),
-        Fault::Html => raw("text/html", "<!doctype html><html><body>502 Bad Gateway</body></html>"),
-        Fault::Garbage => raw("application/json", Bytes::from_static(&[0xff, 0xfe, 0x00, 0x80, 0x1b, 0x7f])),
-        Fault::ErrorWith200 => raw("application/json", json!({"type": "error", "detail": "no"}).to_string()),
-        Fault::Stall => std::future::pending().await,
-        Fault::Slow(by) => {
-            tokio::time::sleep(by).await;
-            answer
-        }
-        Fault::ThenWrite { .. } => answer,
-        Fault::CutBody
-        | Fault::NoBody
-        | Fault::TruncatedJson
-        | Fault::BadItem
-        | Fault::Doubled
-        | Fault::Reversed => {
-            let (parts, body) = answer.into_parts();
-            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-            let half = body.slice(..body.len() / 2);
-            let response = Response::from_parts(parts, Body::empty());
-            match fault {
-                Fault::CutBody => cut(response, body.len(), half),
-                Fault::NoBody => cut(response, body.len(), Bytes::new()),
-                Fault::TruncatedJson => response.map(|_| Body::from(half)),
-                Fault::Doubled | Fault::Reversed => {
-                    response.map(|_| Body::from(rearranged(&fault, body, "results")))
-                }
-                _ => {
-                    let text = String::from_utf8_lossy(&body);
-                    let list = "\"results\":[";
-                    // A list alone has items; the extracted data of a document stands below `count`.
-                    let more = if text.contains("\"results\":[]") { "" } else { "," };
-                    let bad =
-                        format!("{list}{{\"name\":\"undecodable\",\"id\":{{\"not\":\"a text\"}}}}{more}");
-                    response.map(|_| Body::from(text.replacen(list, &bad, 1)))
-                }
-            }
-        }
-    }
+    let wording = Wording {
+        refuse: |status| {
+            let (kind, detail) = match status {
+                429 => ("throttled", "Request was throttled."),
+                _ => ("error", "An error on our side."),
+            };
+            respond(&Err(Refused::new(status, kind, detail)))
+        },
+        error: json!({"type": "error", "detail": "no"}).to_string(),
+        // A list alone has items; the extracted data of a document stands below `count`.
+        items: "results",
+        undecodable: r#"{"name":"undecodable","id":{"not":"a text"}}"#,
+    };
+    wire::spoil(fault, answer, wording).await
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::serve::ListenerExt as _;
@@ -16,7 +16,7 @@ use super::read::{self, Refusal};
 use super::store::{KINDS, Kind};
 use super::{API_VERSION, Inner, form, lock, render, shapes};
 use crate::sandbox::faults::Fault;
-use crate::sandbox::wire::{cut, json as json_response, raw, rearranged};
+use crate::sandbox::wire::{self, Wording, json as json_response};
 
 /// Bodies of writes are forms; none is larger.
 const LARGEST_FORM: usize = 1024 * 1024;
@@ -258,54 +258,19 @@ fn too_many() -> Response {
 }
 
 async fn spoil(fault: Fault, answer: Response) -> Response {
-    let stripe_error = |status: u16, kind: &'static str, code: Option<&'static str>, message: &str| {
-        refused(&Refusal { status, kind, code, message: message.to_owned(), ..Refusal::default() })
+    let wording = Wording {
+        refuse: |status| match status {
+            429 => too_many(),
+            status => refused(&Refusal {
+                status,
+                kind: "api_error",
+                message: "An error on our side.".to_owned(),
+                ..Refusal::default()
+            }),
+        },
+        error: json!({"error": {"type": "api_error", "message": "no"}}).to_string(),
+        items: "data",
+        undecodable: r#"{"object":"undecodable","id":{"not":"a text"}}"#,
     };
-    match fault {
-        Fault::TooManyRequests { retry_after } => {
-            let mut response = too_many();
-            if let Some(value) = retry_after.and_then(|v| HeaderValue::from_str(&v).ok()) {
-                response.headers_mut().insert(header::RETRY_AFTER, value);
-            }
-            response
-        }
-        Fault::Status(status) => stripe_error(status, "api_error", None, "An error on our side."),
-        Fault::Html => raw("text/html", "<!doctype html><html><body>502 Bad Gateway</body></html>"),
-        Fault::Garbage => raw("application/json", Bytes::from_static(&[0xff, 0xfe, 0x00, 0x80, 0x1b, 0x7f])),
-        Fault::ErrorWith200 => {
-            raw("application/json", json!({"error": {"type": "api_error", "message": "no"}}).to_string())
-        }
-        Fault::Stall => std::future::pending().await,
-        Fault::Slow(by) => {
-            tokio::time::sleep(by).await;
-            answer
-        }
-        Fault::ThenWrite { .. } => answer,
-        Fault::CutBody
-        | Fault::NoBody
-        | Fault::TruncatedJson
-        | Fault::BadItem
-        | Fault::Doubled
-        | Fault::Reversed => {
-            let (parts, body) = answer.into_parts();
-            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-            let half = body.slice(..body.len() / 2);
-            let response = Response::from_parts(parts, Body::empty());
-            match fault {
-                Fault::CutBody => cut(response, body.len(), half),
-                Fault::NoBody => cut(response, body.len(), Bytes::new()),
-                Fault::TruncatedJson => response.map(|_| Body::from(half)),
-                Fault::Doubled | Fault::Reversed => {
-                    response.map(|_| Body::from(rearranged(&fault, body, "data")))
-                }
-                _ => {
-                    let text = String::from_utf8_lossy(&body);
-                    let bad = "\"data\":[{\"object\":\"undecodable\",\"id\":{\"not\":\"a text\"}}";
-                    let more = if text.contains("\"data\":[]") { "" } else { "," };
-                    let text = text.replacen("\"data\":[", &format!("{bad}{more}"), 1);
-                    response.map(|_| Body::from(text))
-                }
-            }
-        }
-    }
+    wire::spoil(fault, answer, wording).await
 }
