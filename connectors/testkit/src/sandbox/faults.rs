@@ -76,6 +76,23 @@ pub struct FaultRule {
 }
 
 impl Fault {
+    /// One of each kind that spoils an answer whole: a reader that asks again gets a good one.
+    #[must_use]
+    pub fn passing() -> Vec<Self> {
+        vec![
+            Self::TooManyRequests { retry_after: Some("1".to_owned()) },
+            Self::TooManyRequests { retry_after: None },
+            Self::Status(500),
+            Self::Status(503),
+            Self::CutBody,
+            Self::NoBody,
+            Self::Html,
+            Self::Garbage,
+            Self::TruncatedJson,
+            Self::ErrorWith200,
+        ]
+    }
+
     /// A word for it, for counts.
     #[must_use]
     pub fn name(&self) -> &'static str {
