@@ -95,7 +95,7 @@ async fn page(
     mode: ReadMode,
     cursor: Option<&Cursor>,
 ) -> Result<Page, ConnectorError> {
-    let partition = Partition { id: "all".to_owned(), spec: "{}".to_owned() };
+    let partition = Partition::whole();
     session.read_page(STREAM, mode, &partition, cursor).await
 }
 

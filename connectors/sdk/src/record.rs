@@ -113,6 +113,14 @@ pub struct Partition {
     pub spec: String,
 }
 
+impl Partition {
+    /// The one of a stream that is not divided.
+    #[must_use]
+    pub fn whole() -> Self {
+        Self { id: "all".to_owned(), spec: "{}".to_owned() }
+    }
+}
+
 /// Why a stream is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -464,7 +464,7 @@ impl Session for Reading {
         _now: Timestamp,
     ) -> Result<Vec<Partition>, ConnectorError> {
         is_stream(stream)?;
-        Ok(vec![Partition { id: "all".to_owned(), spec: "{}".to_owned() }])
+        Ok(vec![Partition::whole()])
     }
 
     async fn read_page(

@@ -161,7 +161,7 @@ impl Session for Reading {
         _now: Timestamp,
     ) -> Result<Vec<Partition>, ConnectorError> {
         streams::find(stream)?;
-        Ok(vec![Partition { id: "all".to_owned(), spec: "{}".to_owned() }])
+        Ok(vec![Partition::whole()])
     }
 
     async fn read_page(
