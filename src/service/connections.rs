@@ -253,7 +253,8 @@ impl Services {
     pub(super) async fn reread(&self, org: &OrgId, name: &str, keys: &[RecordKey]) -> Result<Value, Failure> {
         let connection = self.connection(org, name).await?;
         let (counts, skipped) =
-            reread(&*self.store, &self.providers, &*self.clock, &connection, keys, Priority::Webhook).await?;
+            reread(&*self.store, &self.providers, &*self.clock, &connection, keys, Priority::Webhook, None)
+                .await?;
         Ok(json!({ "counts": counts, "skipped": skipped }))
     }
 

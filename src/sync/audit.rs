@@ -378,7 +378,7 @@ impl AuditHandler {
         let mut mended = 0;
         if args.repair && !report.drift.is_empty() {
             let priority = Priority::Backfill;
-            reread(store, providers, &*self.clock, &connection, &report.drift, priority).await?;
+            reread(store, providers, &*self.clock, &connection, &report.drift, priority, None).await?;
             mended = repaired(store, providers, &connection, &report.drift, priority).await?;
         }
         let audit = kept(&*self.clock, &connection, "schedule", started_at, &report, mended);

@@ -33,17 +33,6 @@ pub async fn reread(
     connection: &Connection,
     keys: &[RecordKey],
     priority: Priority,
-) -> Result<(Counts, BTreeMap<String, String>), SyncError> {
-    reread_as(store, providers, clock, connection, keys, priority, None).await
-}
-
-async fn reread_as(
-    store: &dyn Store,
-    providers: &Providers,
-    clock: &dyn Clock,
-    connection: &Connection,
-    keys: &[RecordKey],
-    priority: Priority,
     fence: Option<&Fence>,
 ) -> Result<(Counts, BTreeMap<String, String>), SyncError> {
     let connector = providers.connector(&connection.connector)?.clone();
@@ -132,7 +121,7 @@ impl JobHandler for RereadHandler {
             }
             let (store, priority, fence) = (&*self.store, Priority::Webhook, Some(cx.fence()));
             let read =
-                reread_as(store, &self.providers, &*self.clock, &connection, &keys, priority, fence).await;
+                reread(store, &self.providers, &*self.clock, &connection, &keys, priority, fence).await;
             match read {
                 Err(error) if error.needs_person() => {
                     self.providers.note_unusable(&connection, &error).await?;

@@ -15,8 +15,8 @@ use super::dirty::Marks;
 use super::links::{self, Settled};
 use super::members;
 use super::rows::{self, UserRow};
-use super::{Conn, bulk, keys, new_id_at, user_events};
-use crate::domain::users::{EndUser, UserFields};
+use super::{Conn, bulk, keys, product, user_events};
+use crate::domain::users::EndUser;
 use crate::domain::{CompanyId, OrgId, UserId};
 use crate::store::Result;
 use crate::store::convert::{clean, from_json, json_list, key_text, to_json, us};
@@ -447,21 +447,7 @@ impl Desk {
     }
 
     fn make(&mut self, evidence: &Evidence, at: Timestamp) -> String {
-        let user = EndUser {
-            id: UserId(new_id_at(UserId::PREFIX, at)),
-            external_id: None,
-            company_id: None,
-            source: evidence.source.clone(),
-            fields: UserFields::default(),
-            custom_fields: serde_json::Map::new(),
-            context: BTreeMap::new(),
-            provenance: BTreeMap::new(),
-            first_seen: None,
-            last_seen: None,
-            is_test: false,
-            created_at: at,
-            updated_at: at,
-        };
+        let user = product::new_user(None, &evidence.source, at);
         let id = user.id.0.clone();
         if let Some(email) = evidence.emails.first() {
             self.by_email.entry(email.clone()).or_default().insert(id.clone());

@@ -374,7 +374,7 @@ impl Desk {
             (Some(user), _) => user.clone(),
             (None, Lookup::Id(id)) => return Err(StoreError::Invalid(format!("there is no user {id}"))),
             (None, _) if !part.record.create => return Ok(Err(Outcome::Unknown("user"))),
-            (None, Lookup::External(name)) => new_user(external_id(name)?, &write.source, write.at),
+            (None, Lookup::External(name)) => new_user(Some(external_id(name)?), &write.source, write.at),
         };
         let (was_test, mut changed) = (user.is_test, false);
         if let (None, Lookup::External(name)) = (&user.external_id, &part.record.lookup) {
@@ -685,10 +685,11 @@ fn new_company(external_id: String, source: &str, at: Timestamp) -> Company {
     }
 }
 
-fn new_user(external_id: String, source: &str, at: Timestamp) -> EndUser {
+/// A user of whom nothing is known yet.
+pub(super) fn new_user(external_id: Option<String>, source: &str, at: Timestamp) -> EndUser {
     EndUser {
         id: UserId(new_id_at(UserId::PREFIX, at)),
-        external_id: Some(external_id),
+        external_id,
         company_id: None,
         source: source.to_owned(),
         fields: UserFields::default(),
