@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::settings::number;
 use super::{Health, HealthInputs, HealthSettings, Signal, TicketLoad, as_number, health};
-use crate::derive::cases::{CaseError, read};
+use crate::derive::cases::{CaseError, Cases, read};
 use crate::derive::exact::Exact;
 use crate::derive::team::{Member, team_size};
 
@@ -36,22 +36,13 @@ const MEMBERS: [&str; 7] =
 
 #[derive(Deserialize)]
 struct Input {
-    components: Option<BTreeMap<Word, Points>>,
+    components: Option<BTreeMap<Signal, Points>>,
     users: Option<Vec<User>>,
     tickets: Option<Vec<Ticket>>,
     transcripts: Option<Vec<Transcript>>,
     feedback: Option<Vec<Feedback>>,
     team_size: Option<u64>,
     stripe: Option<Billing>,
-}
-
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Activity,
-    Support,
-    Sentiment,
-    Payment,
 }
 
 #[derive(Deserialize)]
@@ -99,12 +90,8 @@ struct Billing {
 /// [`CaseError::Shape`] when the text is none of the three, and for each case that is not understood; the message
 /// names the member.
 pub fn answers(text: &str) -> Result<impl Iterator<Item = Result<Value, CaseError>>, CaseError> {
-    let cases = crate::derive::cases::Cases::read(text)?;
-    let texts: Vec<&str> = cases.texts().collect();
-    Ok(texts.into_iter().enumerate().map(|(i, text)| {
-        let (id, health, ignored) = run(text, i)?;
-        Ok(answer_of(id, &health, &ignored))
-    }))
+    let all = each(text)?;
+    Ok(all.map(|case| case.map(|(id, health, ignored)| answer_of(id, &health, &ignored))))
 }
 
 /// The whole score of each case, with its id.
@@ -113,9 +100,15 @@ pub fn answers(text: &str) -> Result<impl Iterator<Item = Result<Value, CaseErro
 ///
 /// As [`answers`].
 pub fn scores(text: &str) -> Result<impl Iterator<Item = Result<(Value, Health), CaseError>>, CaseError> {
-    let cases = crate::derive::cases::Cases::read(text)?;
-    let texts: Vec<&str> = cases.texts().collect();
-    Ok(texts.into_iter().enumerate().map(|(i, text)| run(text, i).map(|(id, health, _)| (id, health))))
+    Ok(each(text)?.map(|case| case.map(|(id, health, _)| (id, health))))
+}
+
+/// A case's id, its score, and the members of its input that nobody knows.
+type Scored = (Value, Health, Vec<String>);
+
+fn each(text: &str) -> Result<impl Iterator<Item = Result<Scored, CaseError>>, CaseError> {
+    let texts: Vec<&str> = Cases::read(text)?.texts().collect();
+    Ok(texts.into_iter().enumerate().map(|(i, text)| run(text, i)))
 }
 
 fn answer_of(id: Value, health: &Health, ignored: &[String]) -> Value {
@@ -140,7 +133,7 @@ fn answer_of(id: Value, health: &Health, ignored: &[String]) -> Value {
     Value::Object(answer)
 }
 
-fn run(text: &str, index: usize) -> Result<(Value, Health, Vec<String>), CaseError> {
+fn run(text: &str, index: usize) -> Result<Scored, CaseError> {
     let position = format!("case {index}");
     let case: Case<'_> = read(text, &position)?;
     let id: Value = case.id.map_or(Ok(Value::Null), |raw| read(raw.get(), &format!("{position}.id")))?;
@@ -257,25 +250,19 @@ fn inputs(
 
 /// Signals that a case gives, in the order of [`Signal::ALL`]. One that it does not name is counted.
 fn given(
-    components: Option<BTreeMap<Word, Points>>,
+    components: Option<BTreeMap<Signal, Points>>,
     shape: &impl Fn(String, String) -> CaseError,
 ) -> Result<[Option<Option<Exact>>; 4], CaseError> {
     let mut given = [const { None }; 4];
-    for (word, Points(points)) in components.unwrap_or_default() {
-        let place = match word {
-            Word::Activity => 0,
-            Word::Support => 1,
-            Word::Sentiment => 2,
-            Word::Payment => 3,
-        };
+    for (signal, Points(points)) in components.unwrap_or_default() {
         let value = points.map(Exact::from);
         if value.as_ref().is_some_and(|v| v.is_negative() || *v > Exact::from(100i64)) {
             return Err(shape(
-                format!("input.components.{}", Signal::ALL[place].as_str()),
+                format!("input.components.{}", signal.as_str()),
                 "expected a number from 0 to 100, or null".to_owned(),
             ));
         }
-        given[place] = Some(value);
+        given[signal as usize] = Some(value);
     }
     Ok(given)
 }
