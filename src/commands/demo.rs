@@ -20,7 +20,6 @@ use crate::domain::companies::TraitPatch;
 use crate::domain::connections::KeyClass;
 use crate::domain::runs::SyncRun;
 use crate::domain::{ContextEntry, Rank, RunId};
-use crate::service::connections::webhook_path;
 use crate::service::{Connect, Request};
 use crate::store::identity::{Lookup, WriteSource};
 use crate::telemetry::Metrics;
@@ -43,9 +42,11 @@ pub(super) async fn run(app: &App, mut loaded: Loaded, metrics: Metrics) -> Resu
     loaded.config.data.dir.clone_from(&scratch.0);
     loaded.config.database = crate::config::Database::default();
     loaded.config.backup.every_hours = 0;
+    // Webhooks come from this process, and are signed for the address that they are posted to.
+    loaded.config.server.public_url = None;
     loaded.config.security = crate::config::Security::default();
     let sandboxes = Sandboxes::start().await?;
-    let demo = sandboxes.fill()?;
+    let (demo, crm) = sandboxes.fill()?;
     let host = Host::open(app, loaded, Access::Write).await?;
     app.out.note(&format!(
         "This is a demo: sandboxes of Stripe, HubSpot and PandaDoc in this process, no real account, and a \
@@ -61,7 +62,7 @@ pub(super) async fn run(app: &App, mut loaded: Loaded, metrics: Metrics) -> Resu
     let running = Running::start(app, host, metrics, true).await?;
     let mut requests = StopRequests::new()?;
     let shown = tokio::select! {
-        shown = show(app, &running, &sandboxes, &demo) => shown,
+        shown = show(app, &running, &sandboxes, (&demo, &crm)) => shown,
         () = requests.next() => {
             running.stop(app).await;
             return Ok(ExitCode::Ok);
@@ -94,10 +95,11 @@ impl Sandboxes {
     }
 
     /// One company that all three know: by its metadata, by its domain, and by a deal that a document is linked to.
-    fn fill(&self) -> Result<Demo, CommandError> {
+    fn fill(&self) -> Result<(Demo, hubspot::Demo), CommandError> {
         let demo =
             self.stripe.seed_demo().map_err(|e| anyhow::anyhow!(e).context("cannot fill the sandbox"))?;
-        self.hubspot.seed_demo();
+        let crm =
+            self.hubspot.seed_demo().ok_or_else(|| anyhow::anyhow!("the sandbox HubSpot is not empty"))?;
         self.pandadoc.seed_demo();
         let deals = self.hubspot.ids(hubspot::Kind::Deals);
         let document =
@@ -110,25 +112,35 @@ impl Sandboxes {
             .change(&document, None, |details| details["linked_objects"] = linked)
             .and_then(|()| self.pandadoc.complete(&document))
             .map_err(|refused| anyhow::anyhow!("the sandbox PandaDoc refused: {}", refused.body))?;
-        Ok(demo)
+        // What happened before anything is connected is not announced.
+        drop(self.pandadoc.take_events());
+        Ok((demo, crm))
     }
 
     /// What is connected: connector, name, settings, secret, and the webhooks' secret.
     fn connections(&self) -> [Connect; 3] {
-        let connect =
-            |connector: &str, base_url: String, secret: &str, webhook_secret: Option<&str>| Connect {
-                connector: connector.to_owned(),
-                name: format!("{connector}-sandbox"),
-                config: json!({ "base_url": base_url, "rate_limit": "none" }),
-                secrets: vec![("api_key".to_owned(), secret.to_owned().into())],
-                webhook_secrets: webhook_secret.into_iter().map(|secret| secret.to_owned().into()).collect(),
-                backfill: true,
-            };
-        let stripe = &self.stripe;
+        let connect = |connector: &str, config: Value, secret: &str, webhook_secret: Option<&str>| Connect {
+            connector: connector.to_owned(),
+            name: format!("{connector}-sandbox"),
+            config,
+            secrets: vec![("api_key".to_owned(), secret.to_owned().into())],
+            webhook_secrets: webhook_secret.into_iter().map(|secret| secret.to_owned().into()).collect(),
+            backfill: true,
+        };
+        let at = |base_url: String| json!({ "base_url": base_url, "rate_limit": "none" });
+        let Self { stripe, hubspot, pandadoc } = self;
+        // No call tells a sandbox key of PandaDoc's.
+        let mut of_pandadoc = at(pandadoc.base_url());
+        of_pandadoc["sandbox"] = json!(true);
         [
-            connect("stripe", stripe.base_url(), stripe.api_key(), Some(stripe.webhook_secret())),
-            connect("hubspot", self.hubspot.base_url(), &self.hubspot.access_token(), None),
-            connect("pandadoc", self.pandadoc.base_url(), self.pandadoc.api_key(), None),
+            connect("stripe", at(stripe.base_url()), stripe.api_key(), Some(stripe.webhook_secret())),
+            connect(
+                "hubspot",
+                at(hubspot.base_url()),
+                &hubspot.access_token(),
+                Some(hubspot.client_secret()),
+            ),
+            connect("pandadoc", of_pandadoc, pandadoc.api_key(), None),
         ]
     }
 }
@@ -164,7 +176,12 @@ async fn identify(app: &App, host: &Host, demo: &Demo) -> Result<(), CommandErro
     Ok(())
 }
 
-async fn show(app: &App, running: &Running, sandboxes: &Sandboxes, demo: &Demo) -> Result<(), CommandError> {
+async fn show(
+    app: &App,
+    running: &Running,
+    sandboxes: &Sandboxes,
+    (demo, crm): (&Demo, &hubspot::Demo),
+) -> Result<(), CommandError> {
     let host = &running.host;
     let address = running.address.ok_or_else(|| anyhow::anyhow!("nothing listens"))?;
     app.out.note("3. the sandbox accounts are connected, their backfills run through the queue");
@@ -172,9 +189,15 @@ async fn show(app: &App, running: &Running, sandboxes: &Sandboxes, demo: &Demo) 
     for connect in sandboxes.connections() {
         let name = connect.name.clone();
         let answer = host.execute(Request::Connect(connect)).await?;
-        let connection = host.services.connection(&host.org, &name).await?;
-        if connection.connector == "stripe" {
-            sandboxes.stripe.register_webhook(&format!("http://{address}{}", webhook_path(&connection)));
+        // Where each provider is told to send its webhooks; PandaDoc's API takes that from us.
+        let url = format!("http://{address}{}", answer["webhook_path"].as_str().unwrap_or_default());
+        match host.services.connection(&host.org, &name).await?.connector.as_str() {
+            "stripe" => sandboxes.stripe.register_webhook(&url),
+            "hubspot" => sandboxes.hubspot.register_webhook(&url),
+            _ => {
+                let public_url = Some(format!("http://{address}"));
+                host.execute(Request::RegisterWebhook { connection: name, public_url }).await?;
+            }
         }
         let run = RunId::from(answer["run"]["id"].as_str().unwrap_or_default());
         let run: SyncRun = sync::follow(app, host, &run).await?;
@@ -183,7 +206,7 @@ async fn show(app: &App, running: &Running, sandboxes: &Sandboxes, demo: &Demo) 
     if let Some(runtime) = running.runtime() {
         runtime.drain().await;
     }
-    let before = wait_for(host, demo, |plan, _| plan.is_some()).await?;
+    let before = wait_for(host, demo, |fields| !fields["plan"].is_null()).await?;
     let sources = provenance(app, host, demo).await?;
     let identities = host.store().count_identities(&host.org).await?;
     app.out.note(&format!(
@@ -206,11 +229,23 @@ async fn show(app: &App, running: &Running, sandboxes: &Sandboxes, demo: &Demo) 
          the subscription that it names is read again. The prompt changes:\n",
         demo.name
     ));
-    let plan = before.plan.clone();
-    let after = wait_for(host, demo, |now, _| now.is_some() && now != plan.as_deref()).await?;
-    for line in diff::lines(&before.text, &after.text) {
-        app.out.line(&line)?;
-    }
+    let moved = changed(app, host, demo, &before, "plan").await?;
+
+    sandboxes.hubspot.demo_change(crm);
+    sandboxes.hubspot.flush().await;
+    app.out.note(&format!(
+        "\n7. In HubSpot, {} has grown and opens a ticket. One signed batch of events tells of it:\n",
+        demo.name
+    ));
+    let grown = changed(app, host, demo, &moved, "employee_count").await?;
+
+    sandboxes.pandadoc.demo_change();
+    sandboxes.pandadoc.flush().await;
+    app.out.note(&format!(
+        "\n8. In PandaDoc, {} signs for two years. The signed webhook names the document, and its term counts:\n",
+        demo.name
+    ));
+    changed(app, host, demo, &grown, "contract_term_months").await?;
     let key = host.execute(Request::CreateKey { class: KeyClass::Server, name: "demo".to_owned() }).await?;
     let data = host.data_dir();
     let data = data.display();
@@ -254,30 +289,42 @@ async fn provenance(app: &App, host: &Host, demo: &Demo) -> Result<Vec<String>, 
         .collect())
 }
 
-/// The prompt at one moment.
+/// The company and the prompt at one moment.
 struct Shown {
-    plan: Option<String>,
+    fields: Value,
     text: String,
 }
 
-/// Waits until the company's plan and MRR are as wanted.
-async fn wait_for(
+/// Waits until a field is another one than before, and prints what has changed in the prompt.
+async fn changed(
+    app: &App,
     host: &Host,
     demo: &Demo,
-    wanted: impl Fn(Option<&str>, Option<i64>) -> bool,
+    before: &Shown,
+    field: &str,
 ) -> Result<Shown, CommandError> {
+    let is_new = |fields: &Value| !fields[field].is_null() && fields[field] != before.fields[field];
+    let after = wait_for(host, demo, is_new).await?;
+    for line in diff::lines(&before.text, &after.text) {
+        app.out.line(&line)?;
+    }
+    Ok(after)
+}
+
+/// Waits until the company's fields are as wanted.
+async fn wait_for(host: &Host, demo: &Demo, wanted: impl Fn(&Value) -> bool) -> Result<Shown, CommandError> {
     let until = Instant::now() + PATIENCE;
     loop {
         let user = Lookup::External(USER.to_owned());
         let company = Lookup::External(demo.company_id.clone());
         let view = host.store().load_view(&host.org, Some(&user), Some(&company)).await?;
-        let fields = view.company.as_ref().map(|c| &c.fields);
-        let plan = fields.and_then(|f| f.plan.clone());
-        if wanted(plan.as_deref(), fields.and_then(|f| f.mrr_minor)) {
+        let fields = serde_json::to_value(view.company.as_ref().map(|company| &company.fields))
+            .map_err(anyhow::Error::from)?;
+        if wanted(&fields) {
             let (user, company) = (view.user.map(UserDoc::from), view.company.map(CompanyDoc::from));
             let (asked, options) = (Asked::default(), MergeOptions::default());
             let merged = merge(user.as_ref(), company.as_ref(), &asked, &[], &options);
-            return Ok(Shown { plan, text: render(&merged, &RenderOptions::default()).text });
+            return Ok(Shown { fields, text: render(&merged, &RenderOptions::default()).text });
         }
         if Instant::now() > until {
             return Err(CommandError::new(
@@ -285,7 +332,7 @@ async fn wait_for(
                 "demo_stuck",
                 "the demo did not get where it should",
             )
-            .why(format!("{} has plan {plan:?}", demo.name))
+            .why(format!("{} has {fields}", demo.name))
             .try_this("halo-sync serve --demo -v"));
         }
         tokio::time::sleep(LOOK).await;

@@ -1,5 +1,6 @@
 //! The whole program, from a provider's account to the prompt.
 
+mod calls;
 mod chat;
 mod contacts;
 mod feed;

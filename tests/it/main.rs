@@ -12,6 +12,7 @@ mod conformance;
 mod connectors;
 mod convergence;
 mod crash;
+mod demo;
 mod faults;
 mod flow;
 mod health_cases;

@@ -151,7 +151,97 @@ async fn processes_are_counted_while_they_ask(store: &dyn RateStore) {
     }
 }
 
+/// An endpoint whose limit is its own, beside others that have none: HubSpot's searches.
+async fn an_endpoint_of_its_own_rate_is_shared_too(store: &dyn RateStore) {
+    let (mut searches, mut calls) = (Vec::new(), 0);
+    for step in 0..200i64 {
+        for process in ["a", "b", "c"] {
+            let mut ask = ask(process, Priority::Backfill, 9);
+            ask.demand.endpoints = BTreeMap::from([("search".to_owned(), 5)]);
+            ask.demand.rates = BTreeMap::from([("search".to_owned(), 4.0)]);
+            let grant = take(store, ask, step * 50).await.grant;
+            let drawn = grant.endpoints["search"].tokens;
+            assert!(drawn <= grant.account.tokens, "a search is of use with one of the account's calls");
+            searches.extend((0..drawn).map(|_| step * 50));
+            calls += grant.account.tokens;
+        }
+    }
+    // Ten seconds of ten calls each; whoever waits for no search is not kept waiting. A search needs one of the
+    // account's calls too, so of four a second one comes every 300 ms, and the first at once.
+    assert!((33..=41).contains(&searches.len()), "{searches:?}");
+    assert!((96..=101).contains(&calls), "{calls}");
+    assert!(most_within(&searches, 1_000) <= 5, "{searches:?}");
+}
+
+/// The most of these times, in milliseconds, within any stretch of so many.
+fn most_within(times: &[i64], window: i64) -> usize {
+    let within = |from: &i64| times.iter().filter(|at| (*from..*from + window).contains(at)).count();
+    times.iter().map(within).max().unwrap_or(0)
+}
+
+/// Hungry processes in a storm of refusals: together they never exceed what each provider allows by a twentieth, and
+/// before it they use most of that.
+async fn a_storm_never_exceeds_the_limits_of_any_provider(store: &dyn RateStore) {
+    /// Calls a minute of PandaDoc's details and of any other operation.
+    const DETAILS: usize = 600;
+    const OTHERS: usize = 100;
+    const ENDPOINTS: [&str; 5] = ["details", "list", "extracted", "log", "deleted"];
+
+    // Milliseconds, calls in any so many, calls of one endpoint, and the rates that calls name.
+    let of_pandadoc = |endpoint: &str| if endpoint == "details" { DETAILS } else { OTHERS };
+    let own: BTreeMap<String, f64> =
+        ENDPOINTS.map(|e| (e.to_owned(), f64::from(of_pandadoc(e) as u32) * 0.8 / 60.0)).into();
+    for (connector, window, all, rates) in [
+        ("hubspot", 10_000, 110, BTreeMap::new()),
+        ("pandadoc", 60_000, DETAILS + 4 * OTHERS, own),
+        ("stripe", 1_000, 100, BTreeMap::new()),
+    ] {
+        let connectors = halo_sync::registry::connectors();
+        let budget = connectors.iter().find(|c| c.spec().id == connector).unwrap().spec().budget;
+        let counts_endpoints = budget.per_endpoint_per_second.is_some() || !rates.is_empty();
+        let (mut called, mut by_endpoint) = (Vec::new(), BTreeMap::<String, Vec<i64>>::new());
+        // As often as processes ask; a third of the time is calm, a third a storm, a third its end.
+        let step_ms = (window / 200).clamp(20, 50);
+        let third = window / 2 / step_ms;
+        for step in 0..3 * third {
+            let now = step * step_ms;
+            for (n, process) in (0..).zip(["a", "b", "c", "d"]) {
+                let mut ask = ask(process, Priority::Backfill, 60);
+                (ask.account, ask.per_second) = (connector.to_owned(), budget.live_per_second);
+                ask.per_endpoint_per_second = budget.per_endpoint_per_second;
+                if counts_endpoints {
+                    ask.demand.endpoints = ENDPOINTS.map(|endpoint| (endpoint.to_owned(), 12)).into();
+                }
+                ask.demand.rates.clone_from(&rates);
+                // They are refused again and again.
+                if (third..2 * third).contains(&step) && step % 4 == n {
+                    let pause = Duration::from_millis(u64::try_from(step_ms).unwrap() * 3);
+                    ask.demand.refusals = vec![Refusal { about: Throttle::Account, endpoint: None, pause }];
+                }
+                let grant = take(store, ask, now).await.grant;
+                called.extend((0..grant.account.tokens).map(|_| now));
+                for (endpoint, fill) in grant.endpoints {
+                    by_endpoint.entry(endpoint).or_default().extend((0..fill.tokens).map(|_| now));
+                }
+            }
+        }
+        let calm = third * step_ms;
+        let before = called.iter().filter(|at| **at < calm).count() as i64;
+        let allowed = budget.live_per_second as i64 * calm / 1_000;
+        assert!(before * 10 >= allowed * 7, "{connector}: {before} calls in {calm} ms of {allowed}");
+        let most = most_within(&called, window);
+        assert!(most * 100 <= all * 105, "{connector}: {most} calls in {window} ms, {all} are allowed");
+        for (endpoint, called) in by_endpoint {
+            let most = most_within(&called, window);
+            let of_one = if rates.is_empty() { 25 } else { of_pandadoc(&endpoint) };
+            assert!(most * 100 <= of_one * 105, "{connector}, {endpoint}: {most} in {window} ms");
+        }
+    }
+}
+
 contract!(
+    an_endpoint_of_its_own_rate_is_shared_too,
+    a_storm_never_exceeds_the_limits_of_any_provider,
     processes_share_a_rate,
     a_lone_process_gets_the_whole_rate,
     the_urgent_go_first_over_all_processes,

@@ -8,4 +8,5 @@ mod counts;
 mod limits;
 mod reading;
 mod recorded;
+mod storm;
 mod support;

@@ -8,4 +8,5 @@ mod contracts;
 mod judged;
 mod prism;
 mod reading;
+mod storm;
 mod support;

@@ -357,64 +357,6 @@ async fn the_workspace_of_the_settings_is_the_one_of_the_key() {
     }
 }
 
-/// A workspace whose calls are refused beyond its limit is read whole all the same, and hardly a call more is made
-/// than the limit lets through.
-#[tokio::test]
-async fn a_storm_of_refusals_is_weathered() {
-    // 80 calls of any one operation in 200 ms, and a budget that states twice as many.
-    let limit = Some((80, Duration::from_millis(200)));
-    let sandbox = PandaDocSandbox::start(Options { limit, ..Options::default() }).await.unwrap();
-    sandbox.seed(600);
-    let stated = RateBudget {
-        live_per_second: 8_000.0,
-        test_per_second: 8_000.0,
-        per_endpoint_per_second: Some(800.0),
-        concurrency: 8,
-    };
-    let io = Io {
-        http: connector_testkit::http_client(HttpConfig::default()).unwrap(),
-        clock: Arc::new(SystemClock),
-        budget: Arc::new(Budget::new(stated, Mode::Live)),
-        priority: Priority::Backfill,
-    };
-    // Three calls that are refused whatever the rate, each with a time to wait.
-    for skip in [5, 40, 41] {
-        sandbox.faults().add(FaultRule {
-            path: "/public/v1/documents/".to_owned(),
-            skip,
-            times: 1,
-            fault: Fault::TooManyRequests { retry_after: Some("0.05".to_owned()) },
-        });
-    }
-    let config = json!({"base_url": sandbox.base_url(), "page_size": 10});
-    let session = DynConnector::open(&PandaDoc, &config, secrets(API_KEY, sandbox.api_key()), io).unwrap();
-    let partition = partition(session.as_ref()).await;
-    let (mut seen, mut cursor, mut refused) = (BTreeMap::new(), None, 0);
-    loop {
-        match session.read_page("documents", ReadMode::Full, &partition, cursor.as_ref()).await {
-            Ok(page) => {
-                seen.extend(page.records.into_iter().map(|record| (record.key.id, ())));
-                match page.next {
-                    connector_sdk::Next::More(next) => cursor = Some(next),
-                    connector_sdk::Next::CaughtUp(_) => break,
-                }
-            }
-            // As the engine does: from the same cursor; the budget waits.
-            Err(ConnectorError::RateLimited { .. }) => refused += 1,
-            Err(other) => panic!("{other}"),
-        }
-        assert!(refused < 50, "the storm does not end");
-    }
-    assert_eq!(seen.len(), 600);
-    assert!(refused >= 3, "{refused}");
-    let over = sandbox.over_limit();
-    assert!(
-        over * 100 <= 5 * all_calls(&sandbox),
-        "{over} of {} calls were over the limit",
-        all_calls(&sandbox)
-    );
-}
-
 #[tokio::test]
 async fn a_clock_that_is_wrong_loses_nothing() {
     // PandaDoc's clock goes an hour ahead of ours, or behind.

@@ -7,4 +7,5 @@ mod conformance;
 mod fixtures;
 mod ranges;
 mod reading;
+mod storm;
 mod support;

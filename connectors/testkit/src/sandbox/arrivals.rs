@@ -1,10 +1,19 @@
 //! When calls arrive, for tests of what a rate budget lets through.
 
 use std::collections::VecDeque;
+#[cfg(feature = "paused-time")]
+use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// How far paused time goes on at once.
+#[cfg(feature = "paused-time")]
+const STEP: Duration = Duration::from_millis(5);
+/// Turns that tasks get between two steps.
+#[cfg(feature = "paused-time")]
+const TURNS: usize = 16;
 
 /// The calls that reached a sandbox, the refused ones among them, and when. Time is tokio's.
 #[derive(Debug, Default)]
@@ -56,5 +65,26 @@ impl Recent {
     /// Counts a call in.
     pub(super) fn take(&mut self) {
         self.0.push_back(Instant::now());
+    }
+}
+
+/// Does work on tokio's paused time, which goes on by itself only while nothing is on its way (`idle`): then a window
+/// of a limit holds exactly the calls that were let through in it, however slow the machine is.
+#[cfg(feature = "paused-time")]
+pub async fn on_paused_time<T>(idle: impl Fn() -> bool, work: impl Future<Output = T>) -> T {
+    let drive = async {
+        loop {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+            if idle() {
+                tokio::time::advance(STEP).await;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        done = drive => done,
     }
 }
