@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use connector_sdk::{Priority, RecordKey};
-use halo_sync::domain::jobs::NewJob;
 use halo_sync::service::Request;
 use halo_sync::service::deliveries::parties_of;
-use halo_sync::sync::audit::{AUDIT_JOB, Report, Scope, audit};
+use halo_sync::sync::audit::{Report, Scope, audit};
 use halo_sync::sync::compare::Drift;
 use halo_sync::sync::resync::read_company;
-use serde_json::json;
 
 use super::account::{Account, Stand};
 use crate::support::app::App;
@@ -102,18 +100,7 @@ pub(super) async fn a_scheduled_audit_repairs_and_is_kept<A: Account>(app: &App)
     let mut stand = Stand::<A>::read(app, CUSTOMERS).await;
     let (must, may) = drift(&mut stand, app).await;
     let connection = stand.connection(app).await;
-    let job = NewJob {
-        kind: AUDIT_JOB,
-        org_id: app.org.clone(),
-        connection_id: Some(connection.id.clone()),
-        dedupe_key: None,
-        args: json!({"kind": "audit", "sample": 1_000, "repair": true}),
-        run_at: app.now(),
-        priority: 100,
-        max_attempts: 3,
-    };
-    app.store.push_jobs(vec![job]).await.unwrap();
-    app.drain().await;
+    app.scheduled_audit(&connection.id, true).await;
     let kept = app.store.list_audits(&app.org, &connection.id, 10).await.unwrap();
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].drift, kept[0].repaired);

@@ -2,40 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use connector_sdk::SystemClock;
 use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use halo_sync::domain::OrgId;
 use halo_sync::domain::runs::{RunStatus, SyncRun};
-use halo_sync::store::Store;
 
 use super::account::{Account, Stand};
-use crate::support::installation::{LOOK, Program, Serving};
+use crate::support::installation::Program;
 use crate::support::postgres::Database;
 
 /// Lists of three: six pages of what says the figure.
 const CUSTOMERS: u32 = 17;
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// What the last run has counted.
-async fn last_run(store: &dyn Store) -> Option<SyncRun> {
-    store.list_runs(&OrgId::default_org(), None, None, 1).await.unwrap().pop()
-}
-
-async fn until(program: &Program, serving: &mut Serving<'_>, what: impl Fn(&SyncRun) -> bool) -> SyncRun {
-    let store = program.read().await;
-    let end = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        serving.assert_lives();
-        if let Some(run) = last_run(&*store).await.filter(&what) {
-            store.close().await;
-            return run;
-        }
-        assert!(tokio::time::Instant::now() < end, "it does not come: {}", program.log());
-        tokio::time::sleep(LOOK).await;
-    }
-}
 
 fn read(run: &SyncRun) -> i64 {
     run.streams.iter().map(|stream| stream.counts.read).sum()
@@ -58,14 +36,14 @@ pub(super) async fn a_killed_backfill_goes_on_where_it_was<A: Account>(database:
     let stalled = || stand.account.faults().hits().contains_key("stall");
     let mut serving = program.serve();
     serving.ready().await;
-    let run = until(&program, &mut serving, |run| stalled() && read(run) >= 3).await;
+    let run = program.until(&mut serving, |run| stalled() && read(run) >= 3).await;
     serving.kill();
     assert_eq!(run.status, RunStatus::Running, "killed in the middle: {run:#?}");
 
     stand.account.faults().clear();
     let mut serving = program.serve();
     serving.ready().await;
-    let run = until(&program, &mut serving, |run| run.status != RunStatus::Running).await;
+    let run = program.until(&mut serving, |run| run.status != RunStatus::Running).await;
     assert_eq!((run.status, run.error.as_deref()), (RunStatus::Succeeded, None), "{run:#?}");
     let records = stand.account.records();
     let mut there: BTreeMap<&str, i64> = BTreeMap::new();

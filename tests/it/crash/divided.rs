@@ -6,9 +6,8 @@ use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use connector_testkit::sandbox::stripe::{Options, StripeSandbox};
 use halo_sync::domain::OrgId;
 use halo_sync::domain::runs::{RunStatus, SyncRun};
-use halo_sync::store::Store;
 
-use crate::support::installation::{LOOK, Program, Serving};
+use crate::support::installation::Program;
 use crate::support::postgres::Database;
 
 const CUSTOMERS: usize = 300;
@@ -17,29 +16,9 @@ const KILLS: usize = 3;
 /// Pages that were read and not committed when the process was killed.
 const IN_HAND: usize = 12;
 const LIST: &str = "GET /v1/customers";
-/// A debug build on a busy machine takes its time.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-async fn last_run(store: &dyn Store) -> Option<SyncRun> {
-    store.list_runs(&OrgId::default_org(), None, None, 1).await.unwrap().pop()
-}
 
 fn customers_read(run: &SyncRun) -> i64 {
     run.streams.iter().find(|s| s.stream == "customers").map_or(0, |s| s.counts.read)
-}
-
-async fn until(program: &Program, serving: &mut Serving<'_>, what: impl Fn(&SyncRun) -> bool) -> SyncRun {
-    let store = program.read().await;
-    let end = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        serving.assert_lives();
-        if let Some(run) = last_run(&*store).await.filter(&what) {
-            store.close().await;
-            return run;
-        }
-        assert!(tokio::time::Instant::now() < end, "it does not come: {}", program.log());
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 async fn divided(database: Option<Database>) {
@@ -55,7 +34,7 @@ async fn divided(database: Option<Database>) {
     for _ in 0..KILLS {
         let mut serving = program.serve();
         serving.ready().await;
-        let run = until(&program, &mut serving, |run| customers_read(run) >= read + 40).await;
+        let run = program.until(&mut serving, |run| customers_read(run) >= read + 40).await;
         serving.kill();
         read = customers_read(&run);
         assert!(read < i64::try_from(CUSTOMERS).unwrap(), "killed in the middle");
@@ -63,7 +42,7 @@ async fn divided(database: Option<Database>) {
     sandbox.faults().clear();
     let mut serving = program.serve();
     serving.ready().await;
-    let run = until(&program, &mut serving, |run| run.status != RunStatus::Running).await;
+    let run = program.until(&mut serving, |run| run.status != RunStatus::Running).await;
     assert_eq!((run.status, run.error.as_deref()), (RunStatus::Succeeded, None), "{run:#?}");
     let customers = run.streams.iter().find(|s| s.stream == "customers").unwrap();
     let all = i64::try_from(CUSTOMERS).unwrap();

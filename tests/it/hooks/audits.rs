@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use connector_sdk::Priority;
 use connector_testkit::sandbox::stripe::Kind;
-use halo_sync::domain::jobs::NewJob;
 use halo_sync::service::Request;
-use halo_sync::sync::audit::{AUDIT_JOB, Report, Scope, audit};
+use halo_sync::sync::audit::{Report, Scope, audit};
 use halo_sync::sync::compare::Drift;
 use serde_json::{Value, json};
 
@@ -150,18 +149,7 @@ async fn a_scheduled_audit_repairs_and_is_kept(app: &App) {
     let expected = drift(app, &subscription);
     let connection = app.connection().await;
     for repair in [false, true] {
-        let job = NewJob {
-            kind: AUDIT_JOB,
-            org_id: app.org.clone(),
-            connection_id: Some(connection.id.clone()),
-            dedupe_key: None,
-            args: json!({"kind": "audit", "sample": 1_000, "repair": repair}),
-            run_at: app.now(),
-            priority: 100,
-            max_attempts: 3,
-        };
-        app.store.push_jobs(vec![job]).await.unwrap();
-        app.drain().await;
+        app.scheduled_audit(&connection.id, repair).await;
         app.pass(60);
     }
     let audits = app.store.list_audits(&app.org, &connection.id, 10).await.unwrap();

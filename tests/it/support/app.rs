@@ -15,7 +15,7 @@ use halo_sync::attributes::Attributes;
 use halo_sync::chat::Chat;
 use halo_sync::domain::companies::Company;
 use halo_sync::domain::connections::{Connection, KeyClass};
-use halo_sync::domain::jobs::{JobState, JobSummary};
+use halo_sync::domain::jobs::{JobState, JobSummary, NewJob};
 use halo_sync::domain::runs::{RunKind, RunStatus, SyncRun};
 use halo_sync::domain::{ConnectionId, OrgId, RunId};
 use halo_sync::http::sdk::PromptSettings;
@@ -27,6 +27,7 @@ use halo_sync::service::{Connect, Failure, Request, ScheduleTemplate, Services};
 use halo_sync::store::inbox::Delivery;
 use halo_sync::store::mirror::StoredRecord;
 use halo_sync::store::{self, OpenMode, Store, StoreConfig, Target};
+use halo_sync::sync::audit::AUDIT_JOB;
 use halo_sync::sync::credentials::Keyring;
 use halo_sync::sync::providers::Providers;
 use halo_sync::sync::run::RunLimits;
@@ -346,6 +347,22 @@ impl App {
 
     pub async fn run(&self, id: &RunId) -> SyncRun {
         self.store.find_run(&self.org, id).await.unwrap().unwrap()
+    }
+
+    /// Does what a schedule's audit of a connection does.
+    pub async fn scheduled_audit(&self, connection: &ConnectionId, repair: bool) {
+        let job = NewJob {
+            kind: AUDIT_JOB,
+            org_id: self.org.clone(),
+            connection_id: Some(connection.clone()),
+            dedupe_key: None,
+            args: json!({"kind": "audit", "sample": 1_000, "repair": repair}),
+            run_at: self.now(),
+            priority: 100,
+            max_attempts: 3,
+        };
+        self.store.push_jobs(vec![job]).await.unwrap();
+        self.drain().await;
     }
 
     /// The newest run.

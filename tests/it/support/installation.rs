@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use connector_sdk::{Clock, HttpClient, HttpConfig, SystemClock};
 use halo_sync::domain::OrgId;
-use halo_sync::domain::runs::RunKind;
+use halo_sync::domain::runs::{RunKind, SyncRun};
 use halo_sync::http::control;
 use halo_sync::registry;
 use halo_sync::service::{Failure, Request, ScheduleTemplate, Services};
@@ -26,6 +26,8 @@ use super::program::unscheduled;
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 /// From the start of the process to its first answer; a debug build on a busy machine takes its time.
 const START: Duration = Duration::from_secs(60);
+/// For what a run comes to.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An installation in a folder of its own, always with the same settings and the same port.
 pub(crate) struct Program {
@@ -41,6 +43,22 @@ impl Program {
         connector_testkit::install_crypto();
         let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Self { dir: tempfile::tempdir().unwrap(), port: lasting_port(), database, client }
+    }
+
+    /// Waits until the newest run is as wanted, while the program lives.
+    pub(crate) async fn until(&self, serving: &mut Serving<'_>, what: impl Fn(&SyncRun) -> bool) -> SyncRun {
+        let store = self.read().await;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            serving.assert_lives();
+            let runs = store.list_runs(&OrgId::default_org(), None, None, 1).await.unwrap();
+            if let Some(run) = runs.into_iter().next().filter(&what) {
+                store.close().await;
+                return run;
+            }
+            assert!(Instant::now() < end, "it does not come: {}", self.log());
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
