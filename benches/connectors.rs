@@ -20,7 +20,7 @@ use common::process::{Part, peak_mib, processor_seconds, wait_for_end};
 use common::runs::{Eye, finished, worker};
 use common::support::postgres::{DURABLE, Database};
 use common::{org, runtime, services};
-use connector_sdk::{DynConnector, Next, Priority, ReadMode, Session};
+use connector_sdk::{Next, Priority, ReadMode, Session};
 use connector_testkit::sandbox::hubspot::{self, HubSpotSandbox};
 use connector_testkit::sandbox::pandadoc::{self, PandaDocSandbox};
 use halo_sync::registry;
@@ -89,7 +89,8 @@ async fn bare(services: &Services, connector: &str) -> (i64, f64) {
     let connection = services.connection(&org(), SANDBOX).await.expect("the connection");
     let session = services.providers.session(&connection, Priority::Backfill).await.expect("a session");
     let all = registry::connectors();
-    let spec = all.iter().map(DynConnector::spec).find(|spec| spec.id == connector).expect("a connector");
+    let spec =
+        all.iter().map(|connector| connector.spec()).find(|spec| spec.id == connector).expect("a connector");
     let begun = Instant::now();
     let mut records = 0;
     for stream in &spec.streams {

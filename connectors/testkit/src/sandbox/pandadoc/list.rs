@@ -71,7 +71,7 @@ pub(super) fn list(documents: &Documents, query: &[(String, String)]) -> Result<
     }
     // Equal ones come in an order of their own, which is no order to rely on.
     let member = if order == "date_status_changed" { "date_modified" } else { order.as_str() };
-    found.sort_by(|a, b| a.text(member).cmp(b.text(member)));
+    found.sort_by_cached_key(|document| document.text(member));
     if backwards {
         found.reverse();
     }

@@ -66,7 +66,7 @@ async fn handle(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Result<R
                     query,
                     request,
                     status,
-                    answer: text,
+                    answer: text.cloned(),
                 });
             }
             answer
@@ -273,10 +273,10 @@ fn extracted(inner: &Inner, state: &super::State, body: &Value) -> Outcome {
     Ok((200, Some(json!({ "count": results.len(), "results": results }))))
 }
 
-fn written(outcome: &Outcome) -> (u16, Option<Value>) {
+fn written(outcome: &Outcome) -> (u16, Option<&Value>) {
     match outcome {
-        Ok((status, body)) => (*status, body.clone()),
-        Err(refused) => (refused.status, Some(refused.body.clone())),
+        Ok((status, body)) => (*status, body.as_ref()),
+        Err(refused) => (refused.status, Some(&refused.body)),
     }
 }
 
