@@ -221,6 +221,56 @@ async fn a_merge_into_a_new_object_makes_tombstones_of_both() {
     assert_eq!(records(all).len(), 1);
 }
 
+/// An edit of a line item changes no time of its deal. The next incremental read finds it by a search of its own.
+#[tokio::test]
+async fn an_edited_line_item_brings_its_deal() {
+    let clock = Set::new();
+    let sandbox = timed(&clock).await;
+    let won = json!({"hs_is_closed_won": "true", "hs_num_of_associated_line_items": "1"});
+    let mut pairs = Vec::new();
+    for _ in 0..450 {
+        let deal = sandbox.create(Kind::Deals, &won);
+        let line = sandbox.create(Kind::LineItems, &json!({"hs_recurring_billing_period": "P12M"}));
+        sandbox.associate((Kind::Deals, deal), (Kind::LineItems, line), false);
+        pairs.push((deal, line));
+    }
+    let another = sandbox.create(Kind::LineItems, &json!({}));
+    clock.advance(MINUTE * 60);
+    let session = open(&sandbox, json!({}));
+    let (_, end) = pages(session.as_ref(), "deals", ReadMode::Full, None).await;
+    clock.advance(MINUTE * 60);
+    sandbox.update(Kind::LineItems, pairs[7].1, &json!({"hs_recurring_billing_period": "P24M"}));
+    sandbox.update(Kind::LineItems, another, &json!({"name": "of no deal"}));
+    clock.advance(MINUTE * 2);
+    sandbox.reset_calls();
+    let (read, end) = pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    let found = records(read);
+    assert_eq!(found.iter().map(|r| r.key.clone()).collect::<Vec<_>>(), keys("deals", &[pairs[7].0]));
+    let extract = Connector::facts(&HubSpot, &found[0]).unwrap();
+    let Some(Fact::Deal(deal)) = extract.facts.first() else { panic!("{extract:?}") };
+    assert_eq!(deal.lines[0].term.unwrap().count, 24);
+    assert_eq!((sandbox.calls("POST line_items/search"), sandbox.calls("POST line_items/deals")), (1, 1));
+    // All of them, over several pages; each deal once a page at most.
+    clock.advance(MINUTE * 60);
+    for (_, line) in &pairs {
+        sandbox.update(Kind::LineItems, *line, &json!({"hs_recurring_billing_period": "P36M"}));
+    }
+    clock.advance(MINUTE * 2);
+    sandbox.reset_calls();
+    let (read, end) = pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    assert_eq!((records(read).len(), sandbox.calls("POST line_items/search")), (450, 3));
+    // Nothing was edited since, and nobody asks where line items are not read.
+    clock.advance(MINUTE * 60);
+    let (_, end) = pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    clock.advance(MINUTE * 60);
+    let (read, end) = pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    assert!(records(read).is_empty());
+    sandbox.reset_calls();
+    let session = open(&sandbox, json!({"line_items": false}));
+    pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    assert_eq!(sandbox.calls("POST line_items/search"), 0);
+}
+
 #[tokio::test]
 async fn a_forgotten_contact_is_nowhere() {
     let sandbox = sandbox().await;
