@@ -71,9 +71,11 @@ pub(super) async fn open(c: &mut Conn, org: &OrgId, items: &mut Vec<Item>) -> Re
         } else if !follows(&old)
             && let Some(company) = row.company_id.clone()
         {
-            match placeholders.contains(&company) {
-                true => drop(estate.placeholders.insert((row.rule.as_deref() == Some(CREATED), company))),
-                false => drop(estate.real.insert(company)),
+            let made = row.rule.as_deref() == Some(CREATED);
+            if placeholders.contains(&company) {
+                estate.placeholders.insert((made, company));
+            } else {
+                estate.real.insert(company);
             }
         }
         let Some((kind, value)) = connectors.get(&heir.0).and_then(|name| party_key(name, &heir.1)) else {
