@@ -109,6 +109,8 @@ pub struct PartyObserved {
     pub create: Option<NewCompany>,
     /// Whether it is a person, whose company alone is looked for: such are in no list of parties.
     pub person: bool,
+    /// Parties of the same connection that were merged into this one.
+    pub merged: Vec<RecordKey>,
 }
 
 /// A company to be made from a party.

@@ -163,7 +163,9 @@ impl<'a> Comparer<'a> {
     ///
     /// # Errors
     /// The store's.
-    pub async fn records(&self, records: Vec<Record>) -> Result<Compared, SyncError> {
+    pub async fn records(&self, mut records: Vec<Record>) -> Result<Compared, SyncError> {
+        let (org, connection) = (&self.connection.org_id, &self.connection.id);
+        ingest::complete(self.store, org, connection, &*self.connector, &mut records).await?;
         let prepared = ingest::prepare(&*self.connector, &self.spec, &self.link, 0, records);
         let mut out = Compared::default();
         for rejected in prepared.rejected {

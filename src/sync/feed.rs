@@ -225,7 +225,7 @@ impl Reader {
             ids.sort_unstable();
             ids.dedup();
             let read_seq = self.store.next_read_seq().await?;
-            let batch = match self.session.read_many(&stream, &ids).await {
+            let mut batch = match self.session.read_many(&stream, &ids).await {
                 Ok(batch) => batch,
                 Err(error) => {
                     // One stream that these credentials may not read does not hold the others back. What it
@@ -238,6 +238,7 @@ impl Reader {
                     continue;
                 }
             };
+            self.complete(&mut batch.records).await?;
             let mut commit = self.translator.commit(read_seq, batch.records, batch.rejected);
             commit.tombstones = batch.tombstones;
             self.store.commit_ingest(&self.org, commit).await?;

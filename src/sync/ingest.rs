@@ -1,17 +1,18 @@
 //! Records prepared for the mirror. A page and a webhook's touch join here: whatever was read, by whatever
 //! way, becomes rows by the same function.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use connector_sdk::{DynConnector, Record, RecordKey, Rejected, Spec, Timestamp};
 
 use super::canonical::canonical_hash;
 use super::links::{self, LinkSettings};
 use super::people;
-use crate::domain::ConnectionId;
+use crate::domain::{ConnectionId, OrgId};
 use crate::store::identity::PartyObserved;
-use crate::store::mirror::{IngestCommit, MirrorWrite};
+use crate::store::mirror::{IngestCommit, MirrorWrite, StoredRecord};
 use crate::store::people::PersonObserved;
+use crate::store::{self, Store};
 
 /// A page's records, ready for one commit.
 #[derive(Debug, Default)]
@@ -58,6 +59,38 @@ impl Prepared {
             at: now,
         }
     }
+}
+
+/// Gives partial records what they lack, as far as what is stored of them still says it. It costs nothing where none is
+/// partial.
+///
+/// # Errors
+/// The store's.
+pub async fn complete(
+    store: &dyn Store,
+    org: &OrgId,
+    connection: &ConnectionId,
+    connector: &dyn DynConnector,
+    records: &mut [Record],
+) -> store::Result<()> {
+    let partial: Vec<RecordKey> = records
+        .iter()
+        .filter(|record| connector.is_partial(record))
+        .map(|record| record.key.clone())
+        .collect();
+    if partial.is_empty() {
+        return Ok(());
+    }
+    let stored = store.load_records(org, connection, &partial).await?;
+    let stored: HashMap<RecordKey, StoredRecord> =
+        stored.into_iter().map(|record| (record.key.clone(), record)).collect();
+    for record in records.iter_mut().filter(|record| connector.is_partial(record)) {
+        let Some(old) = stored.get(&record.key).filter(|old| old.deleted_at.is_none()) else { continue };
+        if let Some(completed) = connector.completed(record, &old.payload) {
+            *record = completed;
+        }
+    }
+    Ok(())
 }
 
 /// Translates records. One that does not translate is quarantined with the reason; the others go on.

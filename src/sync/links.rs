@@ -92,10 +92,7 @@ impl Ways<'_> {
     /// The configured field holds the party's id, or one of its addresses.
     fn field<'e>(&mut self, emails: impl IntoIterator<Item = &'e String>) {
         let Some(field) = &self.settings.customer_id_field else { return };
-        let kind = match field.as_str() {
-            "external_id" | "domain" => field.clone(),
-            custom => format!("field:{custom}"),
-        };
+        let kind = field_kind(field);
         self.push("field", kind.clone(), &self.party.id);
         for email in emails {
             self.push("field", kind.clone(), email);
@@ -129,6 +126,17 @@ impl Ways<'_> {
         self.push("provider_id", format!("field:{}_{entity}_id", self.connector), &self.party.id);
     }
 
+    /// The ids of what was merged into the party, wherever its own could stand.
+    fn merged_ids(&mut self, entity: &str, ids: &[String]) {
+        let configured = self.settings.customer_id_field.as_deref().map(field_kind);
+        let provider_id = format!("field:{}_{entity}_id", self.connector);
+        for kind in configured.into_iter().chain([provider_id]) {
+            for id in ids.iter().filter(|id| **id != self.party.id) {
+                self.push("merged", kind.clone(), id);
+            }
+        }
+    }
+
     fn domains<'e>(&mut self, domains: impl IntoIterator<Item = &'e str>) {
         for domain in domains {
             if !is_free_mail(domain) {
@@ -146,7 +154,14 @@ impl Ways<'_> {
     }
 
     fn observed(self, label: Option<String>, create: Option<NewCompany>) -> PartyObserved {
-        PartyObserved { party: self.party.clone(), label, candidates: self.candidates, create, person: false }
+        PartyObserved {
+            party: self.party.clone(),
+            label,
+            candidates: self.candidates,
+            create,
+            person: false,
+            merged: Vec::new(),
+        }
     }
 
     fn billing_account(mut self, account: &BillingAccount) -> PartyObserved {
@@ -170,6 +185,7 @@ impl Ways<'_> {
         self.field([]);
         self.metadata(&organization.properties);
         self.provider_id("company");
+        self.merged_ids("company", &organization.merged);
         self.domains(organization.domains.iter().map(String::as_str));
         let label = named(organization.name.as_ref()).or_else(|| organization.domains.first().cloned());
         // A CRM's domain of a company was stated for it. What was archived there makes no company here.
@@ -178,7 +194,10 @@ impl Ways<'_> {
             domain: organization.domains.iter().find(|domain| !is_free_mail(domain)).cloned(),
             source: self.connector.to_owned(),
         });
-        self.observed(label, create)
+        let stream = &self.party.stream;
+        let merged =
+            organization.merged.iter().map(|id| RecordKey::new(stream.as_str(), id.as_str())).collect();
+        PartyObserved { merged, ..self.observed(label, create) }
     }
 
     /// A document makes no company: who signs it may be anybody, and a draft is sent to people who never become
@@ -224,6 +243,14 @@ impl Ways<'_> {
         let emails = addresses(&person.emails);
         self.domains(emails.iter().filter_map(|email| Some(email.rsplit_once('@')?.1)));
         PartyObserved { person: true, ..self.observed(None, None) }
+    }
+}
+
+/// The kind of the keys that the values of a company field are.
+fn field_kind(field: &str) -> String {
+    match field {
+        "external_id" | "domain" => field.to_owned(),
+        custom => format!("field:{custom}"),
     }
 }
 

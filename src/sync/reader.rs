@@ -170,6 +170,16 @@ pub(super) struct Translator {
 }
 
 impl Translator {
+    async fn complete(
+        &self,
+        store: &dyn Store,
+        org: &OrgId,
+        records: &mut [Record],
+    ) -> Result<(), SyncError> {
+        ingest::complete(store, org, &self.connection, &*self.connector, records).await?;
+        Ok(())
+    }
+
     fn translated(&self, read_seq: i64, mut page: Page) -> Translated {
         let (records, rejected) = (take(&mut page.records), take(&mut page.rejected));
         let mut commit = self.commit(read_seq, records, rejected);
@@ -248,6 +258,11 @@ impl Reader {
         self.finish(stream, mode == ReadMode::Full && stream.full_pass_deletes).await?;
         self.set_stream(stream.name, "done", reason).await?;
         Ok(Slice::Finished)
+    }
+
+    /// Gives partial records what they lack.
+    pub(super) async fn complete(&self, records: &mut [Record]) -> Result<(), SyncError> {
+        self.translator.complete(&*self.store, &self.org, records).await
     }
 
     /// How many records the last complete pass read.
@@ -375,7 +390,7 @@ impl Reader {
     fn start_reader(&self, pass: &mut Pass<'_>) {
         let Some(checkpoint) = pass.waiting.pop_front().and_then(|id| pass.open.get(&id)) else { return };
         let (store, session) = (self.store.clone(), self.session.clone());
-        let (translator, share) = (self.translator.clone(), self.share.clone());
+        let (translator, share, org) = (self.translator.clone(), self.share.clone(), self.org.clone());
         let (stream, mode, partition) = (pass.stream.name, pass.mode, checkpoint.partition.clone());
         let (seats, in_hand, sender) = (pass.seats.clone(), pass.in_hand.clone(), pass.sender.clone());
         let mut cursor = checkpoint.cursor.clone();
@@ -384,7 +399,8 @@ impl Reader {
             while let Ok(in_hand) = in_hand.clone().acquire_owned().await {
                 let page = async {
                     let read_seq = store.next_read_seq().await?;
-                    let page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
+                    let mut page = session.read_page(stream, mode, &partition, cursor.as_ref()).await?;
+                    translator.complete(&*store, &org, &mut page.records).await?;
                     Ok((read_seq, page))
                 };
                 let (page, next) = match page.await {

@@ -53,7 +53,7 @@ pub async fn reread(
         for piece in ids.chunks(TOGETHER) {
             // Taken before anything is asked for: what is read now is newer than any page read before.
             let read_seq = store.next_read_seq().await?;
-            let batch = match session.read_many(stream, piece).await {
+            let mut batch = match session.read_many(stream, piece).await {
                 Ok(batch) => batch,
                 Err(error) if error.is_of_one_stream() => {
                     skipped.insert(stream.to_owned(), error.to_string());
@@ -61,6 +61,8 @@ pub async fn reread(
                 }
                 Err(error) => return Err(error.into()),
             };
+            let (org, records) = (&connection.org_id, &mut batch.records);
+            ingest::complete(store, org, &connection.id, &*connector, records).await?;
             let prepared = ingest::prepare(&*connector, &spec, &link, read_seq, batch.records);
             let mut commit =
                 prepared.into_commit(connection.id.clone(), read_seq, batch.rejected, clock.now());

@@ -236,12 +236,14 @@ impl ProcessHandler {
         cx: &JobContext,
         connection: &Connection,
         connector: &dyn DynConnector,
-        read: Read,
+        mut read: Read,
         mut judged: Vec<Judged>,
     ) -> Result<(), SyncError> {
         let now = self.clock.now();
         let spec = connector.spec();
         let link = ConnectionSettings::parse(&connection.config)?.link;
+        let records = &mut read.batch.records;
+        ingest::complete(&*self.store, &connection.org_id, &connection.id, connector, records).await?;
         let prepared = ingest::prepare(connector, &spec, &link, read.read_seq, read.batch.records);
         self.name_parties(connection, &spec, &prepared, &mut judged).await?;
         let counted: Vec<(String, &'static str)> =

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `future` | incomplete: it has not begun |
 //! | `in_trial`, `active`, `paused` | trialing, active, paused |
-//! | `non_renewing` | active, and it ends at `cancelled_at`, else with its term |
+//! | `active` with invoices that are due | past due |
+//! | `non_renewing` | as active, and it ends at `cancelled_at`, else with its term |
 //! | `cancelled`, `transferred` | canceled |
 //!
 //! Amounts are hundredths, but of currencies without a smaller coin ("Currencies"), times are Unix seconds
@@ -12,6 +13,7 @@
 
 mod catalog;
 mod invoice;
+mod payment;
 mod subscription;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Version of this translation. A larger one makes stored facts stale: raise it with every change of meaning.
-pub(crate) const FACTS_VERSION: u32 = 1;
+pub(crate) const FACTS_VERSION: u32 = 2;
 
 /// Translates a record.
 pub(crate) fn facts(record: &Record) -> Result<Extract, FactsError> {
@@ -33,6 +35,7 @@ pub(crate) fn facts(record: &Record) -> Result<Extract, FactsError> {
         "coupons" => catalog::coupon(parse(record)?),
         "subscriptions" => subscription::facts(parse(record)?),
         "invoices" => Ok(invoice::facts(parse(record)?)),
+        "transactions" => payment::facts(parse(record)?),
         other => Err(FactsError::unknown_stream(other)),
     }
 }

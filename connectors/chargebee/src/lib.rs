@@ -1,7 +1,7 @@
-//! The Chargebee connector: customers, subscriptions and invoices of one Chargebee site (product catalog 2.0).
+//! The Chargebee connector: customers, subscriptions, invoices and payments of one Chargebee site (product catalog 2.0).
 //!
 //! Written against the pages "Error handling and rate limits", "Pagination", "Customers", "Item prices", "Coupons",
-//! "Subscriptions" and "Invoices" of apidocs.chargebee.com, API version 2.
+//! "Subscriptions", "Contract terms", "Invoices", "Transactions" and "Items" of apidocs.chargebee.com, API version 2.
 //!
 //! | module | what is in it |
 //! | --- | --- |
@@ -83,6 +83,7 @@ impl Connector for Chargebee {
             Sample { stream: "coupons", json: include_str!("../fixtures/coupons.json") },
             Sample { stream: "subscriptions", json: include_str!("../fixtures/subscriptions.json") },
             Sample { stream: "invoices", json: include_str!("../fixtures/invoices.json") },
+            Sample { stream: "transactions", json: include_str!("../fixtures/transactions.json") },
         ]
     }
 }

@@ -1,5 +1,8 @@
 //! Reading one site.
 
+mod due;
+mod items;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
@@ -93,15 +96,18 @@ impl Reading {
         Ok(Self { client, config })
     }
 
-    /// The missing permission of a stream; `None` for one that may be read.
-    async fn forbidden(&self, stream: &Stream) -> Result<Option<MissingPermission>, ConnectorError> {
-        let call = self.client.get(stream.list, &[stream.spec.name])?;
+    /// The missing permission of a list; `None` for one that may be read.
+    async fn forbidden(
+        &self,
+        name: &str,
+        list: &'static str,
+    ) -> Result<Option<MissingPermission>, ConnectorError> {
+        let call = self.client.get(list, &[name])?;
         let call = call.query("limit", "1").leave(StatusCode::FORBIDDEN);
         let answer = self.client.send(&call).await?;
         match answer.status {
             StatusCode::FORBIDDEN => {
-                let (stream, permission) = (stream.spec.name.to_owned(), READ.to_owned());
-                Ok(Some(MissingPermission { stream, permission }))
+                Ok(Some(MissingPermission { stream: name.to_owned(), permission: READ.to_owned() }))
             }
             status if status.is_success() => Ok(None),
             _ => Err(self.client.unexpected(&call, &answer)),
@@ -184,10 +190,11 @@ impl Session for Reading {
             )));
         }
         let (mut missing, mut not_offered) = (Vec::new(), Vec::new());
-        for stream in &streams::ALL {
-            match self.forbidden(stream).await {
+        let lists = streams::ALL.iter().map(|stream| (stream.spec.name, stream.list));
+        for (name, list) in lists.chain([items::LIST]) {
+            match self.forbidden(name, list).await {
                 Ok(permission) => missing.extend(permission),
-                Err(ConnectorError::NotOffered(_)) => not_offered.push(stream.spec.name.to_owned()),
+                Err(ConnectorError::NotOffered(_)) => not_offered.push(name.to_owned()),
                 Err(e) => return Err(e),
             }
         }
@@ -245,6 +252,11 @@ impl Session for Reading {
                 One::Bad(rejected) => out.rejected.push(rejected),
             }
         }
+        self.with_items(&mut out.records).await?;
+        // In a pass over everything the subscriptions themselves say it.
+        if mode == ReadMode::Incremental {
+            out.touched = due::touched(&out.records);
+        }
         out.next = match listed.next {
             Some(place) => Next::More(Cursor::encode(CURSORS, &Position::Page { since, began, place })?),
             None => {
@@ -263,10 +275,11 @@ impl Session for Reading {
         listed.items.iter().for_each(|payload| take(&mut out, item(stream, payload)));
         // What is gone is new to nobody.
         out.tombstones.clear();
+        self.with_items(&mut out.records).await?;
         Ok(out)
     }
 
-    /// The customer, and every subscription and invoice of it, one list each.
+    /// The customer, and every subscription, invoice and transaction of it, one list each.
     async fn read_party(&self, party: &RecordKey) -> Result<Batch, ConnectorError> {
         if party.stream != streams::PARTIES {
             return Err(ConnectorError::Config(format!("Chargebee has no parties in {:?}", party.stream)));
@@ -303,6 +316,7 @@ impl Session for Reading {
         while let Some(one) = reads.try_next().await? {
             take(&mut out, one);
         }
+        self.with_items(&mut out.records).await?;
         Ok(out)
     }
 }

@@ -41,7 +41,7 @@ const fn spec(name: &'static str, about: &'static str, party: bool, order: u8) -
 }
 
 /// Every stream.
-pub(crate) const ALL: [Stream; 5] = [
+pub(crate) const ALL: [Stream; 6] = [
     Stream {
         spec: spec("customers", "Customers, each a party that a company is linked to.", true, 0),
         object: "customer",
@@ -88,6 +88,20 @@ pub(crate) const ALL: [Stream; 5] = [
         object: "invoice",
         list: "GET /invoices",
         retrieve: "GET /invoices/:id",
+        sort: "updated_at",
+        names_deleted: true,
+        of_customer: true,
+    },
+    Stream {
+        spec: spec(
+            "transactions",
+            "Payments, refunds and reversals, from gateways and noted by hand.",
+            false,
+            3,
+        ),
+        object: "transaction",
+        list: "GET /transactions",
+        retrieve: "GET /transactions/:id",
         sort: "updated_at",
         names_deleted: true,
         of_customer: true,

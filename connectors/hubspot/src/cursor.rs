@@ -25,6 +25,15 @@ pub(crate) enum Position {
         /// When this pass began.
         since: i64,
     },
+    /// In a search for line items that changed, after that for deals, in the order of their ids.
+    Lines {
+        /// Changes from here on.
+        from: i64,
+        /// The last line item that was seen.
+        last: u64,
+        /// When this pass began.
+        since: i64,
+    },
     /// In the list of what is archived, after a search.
     Archived {
         /// HubSpot's token of the next page.
@@ -112,6 +121,7 @@ mod tests {
         for position in [
             Position::List { after: "406260751575".to_owned(), since: 1 },
             Position::Search { from: 1, last: u64::MAX, since: 2 },
+            Position::Lines { from: 1, last: 7, since: 2 },
             Position::Archived { after: None, from: 0, since: 2 },
             Position::Owners { archived: true, after: Some("x".to_owned()) },
             Position::Types { next: 3 },

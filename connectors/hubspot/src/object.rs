@@ -97,6 +97,18 @@ pub(crate) fn id_in(text: &str) -> Option<u64> {
     serde_json::from_str::<Named>(text).ok().map(|named| named.id.0)
 }
 
+/// When the object in that text last changed, by its property of that name, in milliseconds since 1970.
+pub(crate) fn changed_at(text: &str, property: &str) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow)]
+        properties: Members<'a>,
+    }
+    let object: Object<'_> = serde_json::from_str(text).ok()?;
+    let at = DateTime::parse_from_rfc3339(&object.properties.text(property)?).ok()?;
+    Some(at.timestamp_millis())
+}
+
 /// The members of an object, in order, their values as text.
 pub(crate) struct Members<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 

@@ -7,8 +7,8 @@
 
 use chrono::{DateTime, Utc};
 use connector_sdk::signature::{
-    digest_from_base64, digest_from_hex, unix_time, verify_hmac_sha256, verify_secret_sha256,
-    within_tolerance,
+    digest_from_base64, digest_from_hex, sha256, unix_time, verify_hmac_sha256, verify_secret_sha256,
+    within_tolerance_millis,
 };
 use connector_sdk::{Event, RawRequest, RecordKey, SignatureError, Timestamp, WebhookAddress, WebhookSource};
 use http::HeaderMap;
@@ -122,8 +122,11 @@ impl WebhookSource for Webhooks {
         let not_json = |e: serde_json::Error| format!("not JSON (line {}, column {})", e.line(), e.column());
         let all: Vec<&RawValue> = serde_json::from_slice(request.body).map_err(not_json)?;
         let own = |text: &RawValue| {
-            let event = read(&serde_json::from_str(text.get()).map_err(not_json)?)?;
-            Ok((event.id, format!("[{}]", text.get()).into_bytes()))
+            let event: Value = serde_json::from_str(text.get()).map_err(not_json)?;
+            Ok(match read(&event) {
+                Ok(read) => (read.id, format!("[{}]", text.get()).into_bytes()),
+                Err(_) => (unreadable(&event).id, kept_of_unreadable(&event, text.get()).into_bytes()),
+            })
         };
         all.into_iter().map(own).collect()
     }
@@ -151,7 +154,26 @@ impl WebhookSource for Webhooks {
         if all.is_empty() {
             return Err("an array without events".to_owned());
         }
-        all.iter().enumerate().map(|(n, event)| read(event).map_err(|e| format!("[{n}].{e}"))).collect()
+        let mut first = None;
+        let mut is_any = false;
+        let mut events = Vec::with_capacity(all.len());
+        for (n, event) in all.iter().enumerate() {
+            match read(event) {
+                Ok(read) => {
+                    is_any = true;
+                    events.push(read);
+                }
+                Err(error) => {
+                    first.get_or_insert(format!("[{n}].{error}"));
+                    events.push(unreadable(event));
+                }
+            }
+        }
+        // One that cannot be read holds no others up. Kept alone, it is refused with what is wrong with it.
+        match first.filter(|_| !is_any) {
+            Some(error) => Err(error),
+            None => Ok(events),
+        }
     }
 }
 
@@ -190,7 +212,7 @@ fn verify(
         }
         verdict?;
         // The clock is judged only for a time that is proved to be HubSpot's. It is in milliseconds.
-        return within_tolerance(signed_at.div_euclid(1_000), request.received_at, request.tolerance);
+        return within_tolerance_millis(signed_at, request.received_at, request.tolerance);
     }
     // HubSpot sends the older signature beside the newer one; it is looked at only where a setting says so.
     let older = header(request.headers, SIGNATURE)?;
@@ -381,7 +403,8 @@ fn read(event: &Value) -> Result<Event, String> {
     let kind =
         kind_of(event).filter(|kind| !kind.is_empty()).ok_or("subscriptionType: missing or no text")?;
     let portal = number(event, "portalId").ok_or("portalId: missing or no number")?;
-    let event_id = number(event, "eventId").ok_or("eventId: missing or no number")?;
+    // HubSpot's schemas do not demand an id; what the event says is told apart without one.
+    let event_id = number(event, "eventId").map_or_else(|| digest(event), |id| id.to_string());
     let mut named = Named::default();
     let known = named.collect(kind, event);
     // HubSpot does not promise that its ids are unique; what an event is about, and when, tells it from others.
@@ -407,6 +430,48 @@ fn read(event: &Value) -> Result<Event, String> {
         simulated: None,
         known,
     })
+}
+
+/// What tells one text of an event from others. It does not change from one attempt to the next.
+fn digest(event: &Value) -> String {
+    let mut event = event.clone();
+    if let Value::Object(members) = &mut event {
+        members.remove("attemptNumber");
+    }
+    let digest = sha256(&[event.to_string().as_bytes()]);
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// One of a batch that says too little to be acted on. Of no portal where it names none: then it is shown to whoever
+/// signed the request.
+fn unreadable(event: &Value) -> Event {
+    Event {
+        id: format!("unreadable:{}", digest(event)),
+        kind: kind_of(event).filter(|kind| !kind.is_empty()).unwrap_or("unreadable").to_owned(),
+        account: number(event, "portalId").map(|portal| portal.to_string()),
+        live: None,
+        created: instant(event.get("occurredAt")),
+        touches: Vec::new(),
+        tombstones: Vec::new(),
+        simulated: None,
+        known: false,
+    }
+}
+
+/// The body that is kept of such an event. Without its portal it may be about anybody's, so nothing is kept of it but
+/// what HubSpot calls it.
+fn kept_of_unreadable(event: &Value, text: &str) -> String {
+    if number(event, "portalId").is_some() {
+        return format!("[{text}]");
+    }
+    let mut kept = serde_json::Map::new();
+    if let Some(id) = number(event, "eventId") {
+        kept.insert("eventId".to_owned(), id.into());
+    }
+    if let Some(kind) = kind_of(event) {
+        kept.insert("subscriptionType".to_owned(), kind.into());
+    }
+    format!("[{}]", Value::Object(kept))
 }
 
 #[cfg(test)]

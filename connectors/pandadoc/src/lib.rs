@@ -104,4 +104,12 @@ impl Connector for PandaDoc {
     fn facts(&self, record: &Record) -> Result<Extract, FactsError> {
         facts::facts(record)
     }
+
+    fn is_partial(&self, record: &Record) -> bool {
+        record::is_partial(record)
+    }
+
+    fn completed(&self, record: &Record, stored: &str) -> Option<Record> {
+        record::completed(record, stored)
+    }
 }

@@ -15,7 +15,7 @@ use crate::config::Fields;
 
 /// The member that holds the settings' part.
 pub(crate) const OURS: &str = "halo_sync";
-/// The member that holds the extracted contract data.
+/// The member that holds the extracted contract data; `null` while PandaDoc cannot say it.
 pub(crate) const AI_METADATA: &str = "ai_metadata";
 /// What PandaDoc puts before the name of a document that a sandbox key made.
 const SANDBOX_PREFIX: &str = "[DEV]";
@@ -147,6 +147,52 @@ pub(crate) fn record(
     Ok(Record { key: RecordKey::new(DOCUMENTS, id), payload })
 }
 
+/// What of a record tells whether its stored text has what it waits for. A `null` is none.
+#[derive(Deserialize)]
+struct Waiting<'a> {
+    #[serde(borrow)]
+    ai_metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content_date_modified: Option<&'a RawValue>,
+    #[serde(borrow)]
+    date_completed: Option<&'a RawValue>,
+}
+
+impl<'a> Waiting<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// What tells one state of a document's content from another.
+    fn content(&self) -> Option<&str> {
+        self.content_date_modified.or(self.date_completed).map(RawValue::get)
+    }
+}
+
+/// How the member stands in a record that waits for it: behind all that is PandaDoc's, where no text can look so.
+fn waiting() -> String {
+    format!(",\"{AI_METADATA}\":null")
+}
+
+/// Whether the record waits for extracted data.
+pub(crate) fn is_partial(record: &Record) -> bool {
+    record.payload.get().contains(&waiting())
+}
+
+/// The record with the extracted data of its stored text, where that is of the same content.
+pub(crate) fn completed(record: &Record, stored: &str) -> Option<Record> {
+    let text = record.payload.get();
+    let (new, old) = (Waiting::read(text)?, Waiting::read(stored)?);
+    let known = old.ai_metadata?;
+    if new.content().is_none() || new.content() != old.content() {
+        return None;
+    }
+    let member = waiting();
+    let at = text.rfind(&member)?;
+    let text = format!("{},\"{AI_METADATA}\":{known}{}", &text[..at], &text[at + member.len()..]);
+    Some(Record { key: record.key.clone(), payload: RawValue::from_string(text).ok()? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +209,41 @@ mod tests {
             r#"{"id":"a" , "pricing":{"x":{}},"ai_metadata":{"count":0,"results":[]},"halo_sync":{"fields":{}}}"#
         );
         assert!(record("a", "null", Some(&ai), None).is_err());
+    }
+
+    #[test]
+    fn what_was_extracted_of_the_same_content_stays_known() {
+        let of = |details: &str, ai: Option<&str>, ours: Option<&str>| {
+            let ai = ai.map(|text| RawValue::from_string(text.to_owned()).unwrap());
+            record("a", details, ai.as_deref(), ours).unwrap()
+        };
+        let known = r#"{"count":1,"results":[{"key":"Expiration date"}]}"#;
+        let details = |content: &str, name: &str| {
+            format!(
+                r#"{{"id":"a","name":{name:?},"content_date_modified":{content},"date_completed":"2026-01-02"}}"#
+            )
+        };
+        let stored = of(&details("\"2026-01-01\"", "x"), Some(known), None);
+        let text = stored.payload.get();
+        assert!(!is_partial(&stored));
+        let waits = of(&details("\"2026-01-01\"", ",\"ai_metadata\":null"), Some("null"), Some("{}"));
+        assert!(is_partial(&waits));
+        let whole = completed(&waits, text).unwrap();
+        assert!(!is_partial(&whole) && whole.key == waits.key);
+        let member = format!(r#","ai_metadata":{known},"halo_sync":{{}}}}"#);
+        assert!(whole.payload.get().ends_with(&member), "{}", whole.payload.get());
+        // Other content, none that is known, or nothing that says what it is.
+        let other = of(&details("\"2026-01-02\"", "x"), Some("null"), None);
+        assert!(completed(&other, text).is_none());
+        assert!(completed(&waits, waits.payload.get()).is_none());
+        assert!(completed(&waits, "[").is_none());
+        let bare = of(r#"{"id":"a"}"#, Some("null"), None);
+        assert!(completed(&bare, bare.payload.get()).is_none());
+        assert!(completed(&bare, of(r#"{"id":"a"}"#, Some(known), None).payload.get()).is_none());
+        // Where the content's own time is not said, that of its completion.
+        assert!(completed(&of(&details("null", "x"), Some("null"), None), text).is_none());
+        let older = of(&details("null", "x"), Some(known), None);
+        assert!(completed(&of(&details("null", "y"), Some("null"), None), older.payload.get()).is_some());
     }
 
     #[test]

@@ -122,6 +122,17 @@ pub trait Connector: Send + Sync + 'static {
     /// Translates one raw record. Pure: same record, same answer.
     fn facts(&self, record: &Record) -> Result<Extract, FactsError>;
 
+    /// Whether a record lacks what the provider could not say just now, and may have said before. Pure.
+    fn is_partial(&self, _record: &Record) -> bool {
+        false
+    }
+
+    /// A partial record with what it lacks out of the text that is stored of the same object; `None` where that tells
+    /// of another state of the object, or does not say it either. Pure.
+    fn completed(&self, _record: &Record, _stored: &str) -> Option<Record> {
+        None
+    }
+
     /// Records that show what the connector does, of nobody's: `connectors demo` translates them.
     fn samples(&self) -> &'static [Sample] {
         &[]
@@ -239,6 +250,10 @@ pub trait DynConnector: Send + Sync {
     fn webhooks(&self) -> Option<&dyn WebhookSource>;
     /// See [`Connector::facts`].
     fn facts(&self, record: &Record) -> Result<Extract, FactsError>;
+    /// See [`Connector::is_partial`].
+    fn is_partial(&self, record: &Record) -> bool;
+    /// See [`Connector::completed`].
+    fn completed(&self, record: &Record, stored: &str) -> Option<Record>;
     /// See [`Connector::samples`].
     fn samples(&self) -> &'static [Sample];
     /// See [`Connector::with_programs`].
@@ -274,6 +289,14 @@ impl<C: Connector> DynConnector for C {
 
     fn facts(&self, record: &Record) -> Result<Extract, FactsError> {
         Connector::facts(self, record)
+    }
+
+    fn is_partial(&self, record: &Record) -> bool {
+        Connector::is_partial(self, record)
+    }
+
+    fn completed(&self, record: &Record, stored: &str) -> Option<Record> {
+        Connector::completed(self, record, stored)
     }
 
     fn samples(&self) -> &'static [Sample] {

@@ -145,6 +145,22 @@ pub fn within_tolerance(
     Ok(())
 }
 
+/// As [`within_tolerance`], of a time that is signed in milliseconds since 1970: to the millisecond.
+///
+/// # Errors
+/// [`SignatureError::Expired`].
+pub fn within_tolerance_millis(
+    signed_at: i64,
+    received_at: Timestamp,
+    tolerance: Duration,
+) -> Result<(), SignatureError> {
+    let off = received_at.timestamp_millis().abs_diff(signed_at);
+    if u128::from(off) > tolerance.as_millis() {
+        return Err(SignatureError::Expired);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
@@ -249,5 +265,21 @@ mod tests {
             assert_eq!(within_tolerance(1_700_000_000, at(late), tolerance), Err(SignatureError::Expired));
         }
         assert_eq!(within_tolerance(i64::MAX, at(0), tolerance), Err(SignatureError::Expired));
+    }
+
+    #[test]
+    fn a_window_in_milliseconds_ends_at_the_millisecond() {
+        let (signed, tolerance) = (1_700_000_000_123, Duration::from_secs(300));
+        // What is below a millisecond no side signs.
+        let at = |ms| DateTime::from_timestamp_millis(ms).unwrap() + chrono::TimeDelta::microseconds(999);
+        for ok in [signed, signed + 300_000, signed - 300_000] {
+            assert_eq!(within_tolerance_millis(signed, at(ok), tolerance), Ok(()), "{ok}");
+        }
+        for off in [signed + 300_001, signed - 300_001, 0] {
+            let verdict = within_tolerance_millis(signed, at(off), tolerance);
+            assert_eq!(verdict, Err(SignatureError::Expired), "{off}");
+        }
+        assert_eq!(within_tolerance_millis(i64::MAX, at(0), tolerance), Err(SignatureError::Expired));
+        assert_eq!(within_tolerance_millis(i64::MIN, at(0), tolerance), Err(SignatureError::Expired));
     }
 }

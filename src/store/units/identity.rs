@@ -371,12 +371,12 @@ pub(crate) async fn put_manual_link(
         }
     }
     let old = row.company_id.clone();
+    let (state, reason) = links::by_hand(company.map(|id| &id.0));
     let decided = LinkRow {
         company_id: company.map(|id| id.0.clone()),
-        state: links::state_word(if company.is_some() { LinkState::Linked } else { LinkState::Unmatched })
-            .to_owned(),
+        state: links::state_word(state).to_owned(),
         rule: Some(MANUAL.to_owned()),
-        reason: company.is_none().then(|| "unlinked by hand".to_owned()),
+        reason,
         updated_at: us(at),
         ..row
     };

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::keys::{self, Key};
+use super::merges::{self, Estate, MERGED};
 use super::{Conn, bulk, new_id_at, people, rows};
 use crate::domain::companies::{Company, CompanyFields};
 use crate::domain::keys::{party_kind, party_of_kind};
@@ -72,20 +73,23 @@ pub(crate) const MANUAL: &str = "manual";
 /// The kind of key that an address is.
 const EMAIL: &str = "email";
 /// The rule of a company that was made from the party.
-const CREATED: &str = "created";
+pub(super) const CREATED: &str = "created";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Candidate {
-    rule: String,
-    kind: String,
-    value: String,
+pub(super) struct Candidate {
+    pub(super) rule: String,
+    pub(super) kind: String,
+    pub(super) value: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Evidence {
-    candidates: Vec<Candidate>,
+pub(super) struct Evidence {
+    pub(super) candidates: Vec<Candidate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    create: Option<NewCompany>,
+    pub(super) create: Option<NewCompany>,
+    /// Keys of the parties that were merged into this one, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) merged: Vec<String>,
 }
 
 impl Evidence {
@@ -103,7 +107,10 @@ impl Evidence {
                 })
             })
             .collect();
-        Self { candidates, create: party.create.clone() }
+        let own = clean(&key_text(&party.party));
+        let merged = party.merged.iter().map(|key| clean(&key_text(key))).filter(|key| *key != own);
+        let merged: BTreeSet<String> = merged.collect();
+        Self { candidates, create: party.create.clone(), merged: merged.into_iter().collect() }
     }
 
     /// Whether one of the candidates has this one's key.
@@ -113,41 +120,56 @@ impl Evidence {
 }
 
 /// A party whose link is to be decided.
-struct Item {
-    connection: String,
-    party: String,
-    label: Option<String>,
-    evidence: Evidence,
-    person: bool,
-    existing: Option<LinkRow>,
+pub(super) struct Item {
+    pub(super) connection: String,
+    pub(super) party: String,
+    pub(super) label: Option<String>,
+    pub(super) evidence: Evidence,
+    pub(super) person: bool,
+    pub(super) existing: Option<LinkRow>,
+}
+
+impl Item {
+    /// Its connection and its key.
+    pub(super) fn place(&self) -> Party {
+        (self.connection.clone(), self.party.clone())
+    }
 }
 
 /// A company that a key names, and whether it is a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Match {
-    company: String,
-    placeholder: bool,
+pub(super) struct Match {
+    pub(super) company: String,
+    pub(super) placeholder: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Decision {
-    Linked { company: String, rule: String },
-    Ambiguous { reason: String },
+pub(super) enum Decision {
+    Linked {
+        company: String,
+        rule: String,
+    },
+    Ambiguous {
+        reason: String,
+    },
     Open,
+    /// By hand, for a party that was merged into this one.
+    ByHand(Option<String>),
 }
 
-type Matches = HashMap<Key, Vec<Match>>;
+pub(super) type Matches = HashMap<Key, Vec<Match>>;
 
 /// Rules that infer whose a party is from addresses, which nobody wrote down for that.
 const INFERRED: [&str; 2] = ["domain", "email"];
 
 /// The first way that names exactly one company decides; the first that names several makes the link ambiguous. A
-/// way is a candidate that somebody wrote down on purpose, or all domains, or all addresses, of a party that has
-/// several. Where a way names real companies, placeholders do not count; where addresses do, neither do the
+/// way is a candidate that somebody wrote down on purpose, or all domains, or all addresses, or all ids of parties that
+/// were merged into it, of a party that has several. Where a way names real companies, placeholders do not count; where addresses do, neither do the
 /// placeholders that its domains name.
-fn decide(evidence: &Evidence, matches: &Matches) -> Decision {
+pub(super) fn decide(evidence: &Evidence, matches: &Matches) -> Decision {
     let mut ways: Vec<&[Candidate]> = Vec::new();
-    let is_one_way = |a: &Candidate, b: &Candidate| a.rule == b.rule && INFERRED.contains(&&*a.rule);
+    let is_one_way =
+        |a: &Candidate, b: &Candidate| a.rule == b.rule && (INFERRED.contains(&&*a.rule) || a.rule == MERGED);
     ways.extend(evidence.candidates.chunk_by(is_one_way));
     let is_inferred = |way: &[Candidate]| way.first().is_some_and(|x| INFERRED.contains(&&*x.rule));
     let inferred = ways.iter().position(|way| is_inferred(way)).unwrap_or(ways.len());
@@ -304,7 +326,7 @@ pub(crate) async fn reevaluate(
 }
 
 /// A party: its connection and its key.
-type Party = (String, String);
+pub(super) type Party = (String, String);
 
 /// Links whose evidence names any of the keys, of those parties that are wanted.
 async fn dependents(
@@ -376,12 +398,19 @@ async fn settle(c: &mut Conn, org: &OrgId, first: Vec<Item>, at: Timestamp) -> R
     let mut times: HashMap<Party, usize> = HashMap::new();
     let mut items = first;
     while !items.is_empty() {
-        // Those that other parties name come before those that name them: a company, its deal, a document of it.
+        let estates = merges::open(c, org, &mut items).await?;
+        // Those that other parties name come before those that name them: a company, those that were merged into it,
+        // its deal, a document of it.
         items.sort_by_key(|item| {
             let named = item.evidence.candidates.iter().find(|x| party_of_kind(&x.kind).is_some());
-            named.map(|x| x.rule != ASSOCIATION)
+            match named.filter(|_| !estates.contains_key(&item.place())).map(|x| x.rule.as_str()) {
+                None => 0,
+                Some(MERGED) => 1,
+                Some(ASSOCIATION) => 2,
+                Some(_) => 3,
+            }
         });
-        let changed = settle_round(c, org, &items, &mut settled, at).await?;
+        let changed = settle_round(c, org, &items, &estates, &mut settled, at).await?;
         let round: HashSet<Party> = items.into_iter().map(|item| (item.connection, item.party)).collect();
         for party in &round {
             *times.entry(party.clone()).or_default() += 1;
@@ -403,6 +432,7 @@ async fn settle_round(
     c: &mut Conn,
     org: &OrgId,
     items: &[Item],
+    estates: &HashMap<Party, Estate>,
     settled: &mut Settled,
     at: Timestamp,
 ) -> Result<BTreeSet<Key>> {
@@ -420,13 +450,22 @@ async fn settle_round(
         let existing = item.existing.as_ref();
         if let Some(row) = existing
             && row.rule.as_deref() == Some(MANUAL)
+            && !merges::follows(&item.evidence)
         {
             // By hand: only what it was decided from is kept up to date.
             links.push(LinkRow { party_label: item.label.clone(), evidence, ..row.clone() });
             continue;
         }
         let own = existing.and_then(|row| row.company_id.clone());
-        let (state, company, rule, reason) = match decide(&item.evidence, &matches) {
+        let decided = match estates.get(&item.place()) {
+            Some(estate) => estate.settle(&item.evidence, &matches),
+            None => decide(&item.evidence, &matches),
+        };
+        let (state, company, rule, reason) = match decided {
+            Decision::ByHand(company) => {
+                let (state, reason) = by_hand(company.as_ref());
+                (state, company, Some(MANUAL.to_owned()), reason)
+            }
             Decision::Linked { company, rule } => {
                 // The rule that decides now: what led a party where it is may be gone, or be the least of the
                 // reasons, and deleting a user asks for it. That a company was made from the party stays known.
@@ -443,7 +482,7 @@ async fn settle_round(
             }
             Decision::Ambiguous { reason } => (LinkState::Ambiguous, None, None, Some(reason)),
             Decision::Open => match (existing, &item.evidence.create) {
-                (Some(row), _) if row.rule.as_deref() == Some(CREATED) && own.is_some() => {
+                (Some(row), _) if own.is_some() && keeps(row, &item.evidence) => {
                     (LinkState::Linked, own.clone(), row.rule.clone(), None)
                 }
                 (_, Some(new)) => {
@@ -521,6 +560,20 @@ async fn settle_round(
     changed.extend(remove_bare_placeholders(c, org, &left, settled).await?);
     changed.extend(moved);
     Ok(changed)
+}
+
+/// Whether a party that nothing matches stays with its company: one that was made of it, or that it inherited.
+fn keeps(row: &LinkRow, evidence: &Evidence) -> bool {
+    let rule = row.rule.as_deref();
+    rule == Some(CREATED) || (rule == Some(MERGED) && !evidence.merged.is_empty())
+}
+
+/// State and reason of a decision by hand.
+pub(crate) fn by_hand(company: Option<&String>) -> (LinkState, Option<String>) {
+    match company {
+        Some(_) => (LinkState::Linked, None),
+        None => (LinkState::Unmatched, Some("unlinked by hand".to_owned())),
+    }
 }
 
 /// Parties of a connection, with whether this address is the only one that they have.
@@ -863,6 +916,7 @@ mod tests {
                 })
                 .collect(),
             create: None,
+            merged: Vec::new(),
         }
     }
 

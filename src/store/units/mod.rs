@@ -29,6 +29,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod links;
 pub(crate) mod members;
+pub(crate) mod merges;
 pub(crate) mod mirror;
 pub(crate) mod passes;
 pub(crate) mod people;
@@ -87,6 +88,7 @@ pub(crate) fn all_statements() -> Vec<(&'static str, &'static str)> {
         keys::ALL,
         links::ALL,
         members::ALL,
+        merges::ALL,
         mirror::ALL,
         passes::ALL,
         people::ALL,

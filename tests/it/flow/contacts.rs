@@ -129,7 +129,7 @@ async fn contacts_become_users_of_their_companies(app: &App) {
     sync(app, true).await;
     assert!(user(app, "bobby@two.example").await.is_some());
     let bob = hubspot.ids(Kind::Contacts).into_iter().find(|id| *id > ann && *id < old).unwrap();
-    assert!(hubspot.merge(Kind::Contacts, bob, old));
+    assert!(hubspot.merge(Kind::Contacts, bob, old).is_some());
     assert!(hubspot.archive(Kind::Contacts, jane));
     sync(app, true).await;
     assert!(user(app, "bobby@two.example").await.is_none());

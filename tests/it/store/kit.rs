@@ -108,6 +108,7 @@ pub(crate) fn party(name: &str, candidates: &[(&'static str, &str, &str)], creat
             source: "stripe".to_owned(),
         }),
         person: false,
+        merged: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use halo_sync::domain::Rank;
 use halo_sync::store::Store;
-use halo_sync::store::identity::{CompanyLink, LinkState};
+use halo_sync::store::identity::{CompanyLink, LinkState, PartyObserved};
 use serde_json::json;
 
 use super::kit::*;
@@ -195,7 +195,131 @@ async fn concurrent_pages_make_one_company_for_one_domain(store: &dyn Store) {
     assert_eq!((counts.companies, counts.linked), (1, 16));
 }
 
+const IN_CRM: &str = "stripe_company_id";
+
+/// A CRM company that says under which ids it was known before, and by which domains.
+fn merged(name: &str, of: &[&str], candidates: &[(&'static str, &str, &str)]) -> PartyObserved {
+    PartyObserved { merged: of.iter().map(|name| key(name)).collect(), ..party(name, candidates, true) }
+}
+
+/// A new party takes the place of two, each of which had a company that was made for it: there is one company then, and
+/// whatever names one of the old ones finds it.
+async fn what_two_parties_were_merged_into_has_one_company_of_theirs(store: &dyn Store) {
+    connected(store).await;
+    let domains = [("domain", "domain", "one.com"), ("domain", "domain", "two.com")];
+    let mut companies = Vec::new();
+    for (n, domain) in [(1, "one.com"), (2, "two.com")] {
+        let mut seen = party(&format!("companies/{n}"), &domains[n - 1..n], true);
+        seen.create.as_mut().unwrap().domain = Some(domain.into());
+        customer(store, n as i64, seen).await;
+        companies.push(link(store, &format!("companies/{n}")).await.company_id.unwrap());
+    }
+    let of_old = [("association", "party:stripe/companies", "2")];
+    customer(store, 3, party("deals/9", &of_old, false)).await;
+    assert_eq!(link(store, "deals/9").await.company_id.as_ref(), companies.get(1));
+    take_dirty(store).await;
+    let seen = merged("companies/3", &["companies/1", "companies/2"], &domains);
+    customer(store, 4, seen.clone()).await;
+    let left = link(store, "companies/3").await;
+    let company_id = left.company_id.clone().unwrap();
+    assert!(left.state == LinkState::Linked && companies.contains(&company_id), "{left:?}");
+    for name in ["companies/1", "companies/2", "deals/9"] {
+        assert_eq!(link(store, name).await.company_id, left.company_id, "{name}");
+    }
+    assert_eq!(store.count_identities(&org()).await.unwrap().companies, 1, "the other one has gone");
+    let dirty = take_dirty(store).await;
+    assert_eq!(dirty.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), [company_id.as_str()]);
+    assert!(dirty[0].1.contains(&"link".to_owned()), "{dirty:?}");
+    // The same again changes no link.
+    customer(store, 5, seen).await;
+    let dirty = take_dirty(store).await;
+    assert!(dirty.iter().all(|(_, reasons)| !reasons.contains(&"link".to_owned())), "{dirty:?}");
+    // All of them go on to a real company.
+    let real = company(store, "a", json!({"domain": "two.com"}), 6).await;
+    for name in ["companies/1", "companies/2", "companies/3", "deals/9"] {
+        assert_eq!(link(store, name).await.company_id.as_ref(), Some(&real), "{name}");
+    }
+    assert_eq!(store.count_identities(&org()).await.unwrap().companies, 1);
+    // And what is left may be merged into another, in one page with it.
+    let mut page = commit(7, vec![]);
+    for seen in [
+        merged("companies/3", &["companies/1", "companies/2"], &domains),
+        merged("companies/4", &["companies/1", "companies/2", "companies/3"], &[]),
+    ] {
+        page.parties.push(seen);
+    }
+    ingest(store, page).await;
+    for name in ["companies/1", "companies/2", "companies/3", "companies/4", "deals/9"] {
+        assert_eq!(link(store, name).await.company_id.as_ref(), Some(&real), "{name}");
+    }
+}
+
+/// What somebody decided for a party holds for what it was merged into, which may be a new one or an old one.
+async fn a_link_by_hand_outlives_a_merge(store: &dyn Store) {
+    connected(store).await;
+    let a = company(store, "a", json!({"domain": "acme.com"}), 1).await;
+    let b = company(store, "b", json!({}), 1).await;
+    for n in 1..=4 {
+        customer(store, n, party(&format!("companies/{n}"), &[DOMAIN], true)).await;
+        assert_eq!(link(store, &format!("companies/{n}")).await.company_id.as_ref(), Some(&a));
+    }
+    let by_hand = async |name: &str, company: Option<&halo_sync::domain::CompanyId>, us| {
+        store.put_manual_link(&org(), &con(), &key(name), company, at(us)).await.unwrap().unwrap()
+    };
+    by_hand("companies/1", Some(&b), 5).await;
+    take_dirty(store).await;
+    customer(store, 6, merged("companies/9", &["companies/1", "companies/2"], &[DOMAIN])).await;
+    let left = link(store, "companies/9").await;
+    assert_eq!((left.company_id.as_ref(), left.rule.as_deref()), (Some(&b), Some("manual")));
+    assert_eq!(take_dirty(store).await.len(), 2, "that which one of them left, and that which it came to");
+    for name in ["companies/1", "companies/2"] {
+        assert_eq!(link(store, name).await.company_id.as_ref(), Some(&b), "{name}");
+    }
+    // Merged into one that keeps its id: nobody's, as somebody said.
+    by_hand("companies/4", None, 7).await;
+    customer(store, 8, merged("companies/3", &["companies/4", "companies/3"], &[DOMAIN])).await;
+    let left = link(store, "companies/3").await;
+    assert_eq!(
+        (left.company_id, left.rule.as_deref(), left.state),
+        (None, Some("manual"), LinkState::Unmatched)
+    );
+    // Two that were decided otherwise wait for somebody, and neither decision is lost.
+    customer(store, 9, merged("companies/10", &["companies/9", "companies/3"], &[DOMAIN])).await;
+    let left = link(store, "companies/10").await;
+    assert_eq!((left.state, left.company_id), (LinkState::Ambiguous, None));
+    assert!(left.reason.unwrap().contains(b.as_str()));
+    company(store, "a", json!({"name": "again", "domain": "other.com"}), 10).await;
+    assert_eq!(link(store, "companies/10").await.state, LinkState::Ambiguous);
+    assert_eq!(link(store, "companies/9").await.company_id.as_ref(), Some(&b));
+    by_hand("companies/10", Some(&a), 11).await;
+    customer(store, 12, merged("companies/10", &["companies/9", "companies/3"], &[])).await;
+    for name in ["companies/3", "companies/9", "companies/10"] {
+        assert_eq!(link(store, name).await.company_id.as_ref(), Some(&a), "{name}");
+    }
+}
+
+/// A company that keeps the old id leads there; two that keep one each are one too many.
+async fn an_id_that_a_company_keeps_leads_what_it_was_merged_into_there(store: &dyn Store) {
+    connected(store).await;
+    let x = company(store, "x", json!({IN_CRM: "1"}), 1).await;
+    let kind = format!("field:{IN_CRM}");
+    let ids: Vec<(&'static str, &str, &str)> =
+        vec![("provider_id", &kind, "9"), ("merged", &kind, "1"), ("merged", &kind, "2")];
+    customer(store, 2, merged("companies/9", &["companies/1", "companies/2"], &ids)).await;
+    let left = link(store, "companies/9").await;
+    assert_eq!((left.company_id.as_ref(), left.rule.as_deref()), (Some(&x), Some("merged")));
+    let y = company(store, "y", json!({IN_CRM: "2"}), 3).await;
+    let left = link(store, "companies/9").await;
+    let reason = left.reason.unwrap_or_default();
+    assert!(left.state == LinkState::Ambiguous && reason.contains(x.as_str()) && reason.contains(y.as_str()));
+    let z = company(store, "z", json!({IN_CRM: "9"}), 4).await;
+    assert_eq!(link(store, "companies/9").await.company_id, Some(z), "its own id comes first");
+}
+
 contract!(
+    what_two_parties_were_merged_into_has_one_company_of_theirs,
+    a_link_by_hand_outlives_a_merge,
+    an_id_that_a_company_keeps_leads_what_it_was_merged_into_there,
     every_state_has_its_reason,
     the_order_of_arrival_does_not_matter,
     two_parties_of_one_new_domain_share_a_company_and_follow_the_real_one,

@@ -1,10 +1,12 @@
 //! Subscriptions.
 
+use chrono::{Days, Months};
 use connector_sdk::facts::{
-    Amounts, Coupon, Decimal, Discount, DiscountRef, Price, PriceKind, Rounding, Scheme, Subscription,
-    SubscriptionItem, SubscriptionStatus, TransformQuantity, Usage,
+    Amounts, Coupon, Decimal, Discount, DiscountRef, EndBehavior, Interval, Period, Phase, Price, PriceKind,
+    Rounding, ScheduleStatus, Scheme, Subscription, SubscriptionItem, SubscriptionSchedule,
+    SubscriptionStatus, TransformQuantity, Usage,
 };
-use connector_sdk::{Extract, Fact, FactsError, RecordKey};
+use connector_sdk::{Extract, Fact, FactsError, RecordKey, Timestamp};
 use serde::Deserialize;
 use serde_json::Number;
 
@@ -23,6 +25,14 @@ pub(super) struct Object {
     trial_end: Option<i64>,
     cancelled_at: Option<i64>,
     cancel_schedule_created_at: Option<i64>,
+    started_at: Option<i64>,
+    activated_at: Option<i64>,
+    /// How many periods are left behind this one; none where it goes on without an end.
+    remaining_billing_cycles: Option<u32>,
+    due_invoices_count: Option<u32>,
+    due_since: Option<i64>,
+    #[serde(default)]
+    contract_term: Option<ContractTerm>,
     billing_period: Option<u32>,
     billing_period_unit: Option<String>,
     #[serde(default)]
@@ -31,6 +41,15 @@ pub(super) struct Object {
     coupons: Vec<AppliedCoupon>,
     #[serde(default)]
     discounts: Vec<ManualDiscount>,
+}
+
+#[derive(Deserialize)]
+struct ContractTerm {
+    id: Option<String>,
+    status: Option<String>,
+    contract_start: Option<i64>,
+    contract_end: Option<i64>,
+    action_at_term_end: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +100,59 @@ fn status(word: &str) -> SubscriptionStatus {
     }
 }
 
+/// What was agreed about the end: the contract term or, without one, a number of periods. The latter is known from
+/// the running period on, and is notice where somebody asked for the end.
+fn schedule(s: &Object) -> Option<SubscriptionSchedule> {
+    let of = |id: String, status, end_behavior, start, end| SubscriptionSchedule {
+        id,
+        subscription: Some(s.id.clone()),
+        status,
+        end_behavior,
+        phases: vec![Phase { start, end }],
+        mode: None,
+    };
+    if let Some(term) = &s.contract_term {
+        let (start, end) = (instant(term.contract_start)?, instant(term.contract_end)?);
+        let status = match term.status.as_deref() {
+            Some("active") => ScheduleStatus::Active,
+            Some("completed") => ScheduleStatus::Completed,
+            Some("cancelled" | "terminated") => ScheduleStatus::Canceled,
+            _ => ScheduleStatus::Unknown,
+        };
+        let end_behavior = match term.action_at_term_end.as_deref() {
+            Some("cancel") => EndBehavior::Cancel,
+            // For another term, or from period to period.
+            Some("renew" | "renew_once" | "evergreen") => EndBehavior::Release,
+            _ => EndBehavior::Other,
+        };
+        return Some(of(
+            term.id.clone().unwrap_or_else(|| format!("{}/term", s.id)),
+            status,
+            end_behavior,
+            start,
+            end,
+        ));
+    }
+    let runs = matches!(s.status.as_str(), "active" | "non_renewing");
+    let left = s.remaining_billing_cycles.filter(|_| runs && s.cancel_schedule_created_at.is_none())?;
+    let every = period(s.billing_period, s.billing_period_unit.as_deref())?;
+    let start = instant(s.activated_at.or(s.started_at).or(s.current_term_start))?;
+    let end = after(instant(s.current_term_end)?, every, left)?;
+    (start < end)
+        .then(|| of(format!("{}/cycles", s.id), ScheduleStatus::Active, EndBehavior::Cancel, start, end))
+}
+
+/// So many periods later; the end of a month clamps.
+fn after(at: Timestamp, every: Period, count: u32) -> Option<Timestamp> {
+    let n = every.count.checked_mul(count)?;
+    match every.interval {
+        Interval::Day => at.checked_add_days(Days::new(u64::from(n))),
+        Interval::Week => at.checked_add_days(Days::new(u64::from(n) * 7)),
+        Interval::Month => at.checked_add_months(Months::new(n)),
+        Interval::Year => at.checked_add_months(Months::new(n.checked_mul(12)?)),
+    }
+}
+
 fn item(s: &Object, item: Item, currency: Option<&str>) -> SubscriptionItem {
     let own = period(item.billing_period, item.billing_period_unit.as_deref());
     let quantity = item.quantity.filter(|n| *n > 0);
@@ -97,7 +169,8 @@ fn item(s: &Object, item: Item, currency: Option<&str>) -> SubscriptionItem {
         currency: currency.map(str::to_owned),
         kind: Some(if charge { PriceKind::OneTime } else { PriceKind::Recurring }),
         every: own.or_else(|| period(s.billing_period, s.billing_period_unit.as_deref())),
-        usage: Some(if item.metered_quantity.is_some() { Usage::Metered } else { Usage::Licensed }),
+        // One that nothing was counted of yet says nothing; its item does, by way of the item price.
+        usage: item.metered_quantity.map(|_| Usage::Metered),
         scheme: Some(Scheme::PerUnit),
         amounts: Amounts { unit: unit.map(Decimal::from), tiers: None },
         transform: packet.map(|divide_by| TransformQuantity { divide_by, round: Rounding::Up }),
@@ -163,7 +236,13 @@ pub(super) fn facts(mut s: Object) -> Result<Extract, FactsError> {
     });
     let discounts: Result<Vec<DiscountRef>, FactsError> =
         of_coupons.chain(std::mem::take(&mut s.discounts).into_iter().map(manual)).collect();
-    let (state, ending) = (status(&s.status), s.status == "non_renewing");
+    let ending = s.status == "non_renewing";
+    let is_due = s.due_invoices_count.is_some_and(|n| n > 0) || s.due_since.is_some();
+    let state = match status(&s.status) {
+        SubscriptionStatus::Active if is_due => SubscriptionStatus::PastDue,
+        other => other,
+    };
+    let agreed = schedule(&s);
     let over = state == SubscriptionStatus::Canceled;
     // Before its end `cancelled_at` says when that will be, afterwards when it was.
     let end = instant(s.cancelled_at).or_else(|| instant(s.current_term_end));
@@ -180,7 +259,7 @@ pub(super) fn facts(mut s: Object) -> Result<Extract, FactsError> {
         canceled_at: instant(s.cancel_schedule_created_at).or(end.filter(|_| over)),
         ended_at: end.filter(|_| over),
         pause: None,
-        schedule: None,
+        schedule: agreed.as_ref().map(|schedule| schedule.id.clone()),
         discounts: discounts?,
         tax_rates: Vec::new(),
         automatic_tax: false,
@@ -188,6 +267,7 @@ pub(super) fn facts(mut s: Object) -> Result<Extract, FactsError> {
         items_incomplete: !there,
         id: s.id,
     };
-    let facts = vec![Fact::Subscription(Box::new(fact))];
+    let mut facts = vec![Fact::Subscription(Box::new(fact))];
+    facts.extend(agreed.map(Fact::SubscriptionSchedule));
     Ok(Extract { facts, refs, party: party(&s.customer_id) })
 }

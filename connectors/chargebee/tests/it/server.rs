@@ -1,4 +1,4 @@
-//! Chargebee in a hundred lines: five collections with its lists, its deleted objects and its refusals.
+//! Chargebee in a hundred lines: six collections and the items of its prices with its lists, its deleted objects and its refusals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 pub(crate) const KEY: &str = "key-0123456789";
 const BASIC: &str = "Basic a2V5LTAxMjM0NTY3ODk6";
 /// The streams, in an order in which one can be made of the ones before.
-pub(crate) const STREAMS: [&str; 5] = ["customers", "item_prices", "coupons", "subscriptions", "invoices"];
+pub(crate) const STREAMS: [&str; 6] =
+    ["customers", "item_prices", "coupons", "subscriptions", "invoices", "transactions"];
 
 /// An object with the count of changes at which it changed last: Chargebee's seconds do not tell them apart.
 type Object = (u64, Value);
@@ -46,7 +47,12 @@ impl Server {
             }),
             "item_prices" => json!({
                 "name": "Pro USD", "item_type": "plan", "period": 1, "period_unit": "month", "currency_code": "USD",
-                "status": "active",
+                "status": "active", "item_id": format!("item-{n}"),
+            }),
+            "transactions" => json!({
+                "customer_id": first("customers"), "subscription_id": first("subscriptions"), "type": "payment",
+                "status": "success", "currency_code": "USD", "amount": 1_800, "date": now, "deleted": false,
+                "linked_invoices": [{"invoice_id": first("invoices"), "applied_amount": 1_800}],
             }),
             "coupons" => json!({
                 "name": "Ten", "discount_percentage": 10, "duration_type": "forever", "status": "active",
@@ -63,6 +69,10 @@ impl Server {
                 "currency_code": "USD", "date": now, "recurring": true, "deleted": false, "line_items": [],
             }),
         };
+        if let Some(item) = more["item_id"].as_str() {
+            let own = json!({"id": item, "name": "Pro", "type": "plan", "metered": false});
+            state.objects.entry("items".to_owned()).or_default().insert(item.to_owned(), (n, own));
+        }
         let mut object = json!({"id": id, "created_at": now, "updated_at": now});
         object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         state.objects.entry(stream.to_owned()).or_default().insert(id.clone(), (n, object));
@@ -168,6 +178,13 @@ impl Api for Server {
             ["api", "v2", "configurations"] => {
                 let site = json!({"domain": "sandbox-test", "product_catalog_version": "v2"});
                 Reply::json(200, json!({"configurations": [site]}))
+            }
+            ["api", "v2", "items"] => {
+                let asked =
+                    call.parameter("id[in]").and_then(|ids| serde_json::from_str::<Vec<String>>(ids).ok());
+                let of = |id: &String| objects.get(id).map(|(_, object)| json!({"item": object}));
+                let found: Vec<Value> = asked.iter().flatten().filter_map(of).collect();
+                Reply::json(200, json!({"list": found}))
             }
             ["api", "v2", stream] if STREAMS.contains(stream) => list(call, stream, objects),
             ["api", "v2", stream, id] if STREAMS.contains(stream) => match objects.get(*id) {

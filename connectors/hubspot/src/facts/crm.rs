@@ -166,8 +166,38 @@ pub(super) fn ticket(t: Object<'_>, out: &mut Out) {
     out.facts.push(Fact::Ticket(fact));
 }
 
+/// Whether there was contact, as the outcome says that was noted or came from the telephone or the mail server. A
+/// portal's own outcomes, and none, do not deny it; a meeting that is to come has none.
+fn took_place(kind: &str, e: &Object<'_>) -> bool {
+    // developers.hubspot.com/docs/api-reference/crm-calls-v3/guide, …/crm-meetings-v3/guide, …/crm-emails-v3/guide
+    const NOT_HELD: [&str; 3] = ["CANCELED", "NO_SHOW", "RESCHEDULED"];
+    const NOT_ANSWERED: [&str; 5] = ["BUSY", "CANCELED", "FAILED", "MISSED", "NO_ANSWER"];
+    // The ids of HubSpot's own outcomes, the same in every portal: busy, no answer, wrong number. Who left a message
+    // has said something.
+    const NOBODY: [&str; 3] = [
+        "9d9162e7-6cf3-4944-bf63-4dff82258764",
+        "73a0d17f-1163-4015-bdd5-ec830791da20",
+        "17b47fee-58de-441e-a44c-c6300d46f273",
+    ];
+    const NOT_DELIVERED: [&str; 2] = ["BOUNCED", "FAILED"];
+    let is_one = |property: &str, of: &[&str]| {
+        e.get(property).is_some_and(|value| of.iter().any(|one| one.eq_ignore_ascii_case(value.trim())))
+    };
+    match kind {
+        "meeting" => !is_one("hs_meeting_outcome", &NOT_HELD),
+        // What somebody noted comes before what the telephone said.
+        "call" if e.get("hs_call_disposition").is_some() => !is_one("hs_call_disposition", &NOBODY),
+        "call" => !is_one("hs_call_status", &NOT_ANSWERED),
+        "email" => !is_one("hs_email_status", &NOT_DELIVERED),
+        _ => true,
+    }
+}
+
 pub(super) fn engagement(kind: &str, e: Object<'_>, out: &mut Out) {
     let (organizations, people) = links_of(&e, out);
+    if !took_place(kind, &e) {
+        return;
+    }
     let (title, body) = match kind {
         "email" => ("hs_email_subject", "hs_email_text"),
         "call" => ("hs_call_title", "hs_call_body"),

@@ -7,7 +7,7 @@ use connector_sdk::{Extract, Fact, FactsError, Record, RecordKey};
 use serde::Deserialize;
 
 /// Version of this translation. A larger one makes stored facts stale.
-pub const FACTS_VERSION: u32 = 1;
+pub const FACTS_VERSION: u32 = 2;
 
 /// What a record means. Pure: the text alone says it.
 ///

@@ -163,6 +163,62 @@ fn tickets_stand_where_hubspot_or_the_settings_say() {
     );
 }
 
+/// HubSpot's documented outcomes, each with whether there was contact.
+#[test]
+fn what_did_not_take_place_is_no_engagement() {
+    let counts = |stream: &str, properties: serde_json::Value| {
+        let text = json!({"id": "7", "createdAt": "2026-01-01T00:00:00Z", "properties": properties,
+            "associations": {"companies": [{"id": "3"}]}});
+        let out = extract(stream, &text);
+        // Whose it is is known all the same.
+        assert_eq!(out.party, Some(key("companies", "3")));
+        !out.facts.is_empty()
+    };
+    for (outcome, took_place) in [
+        ("SCHEDULED", true),
+        ("COMPLETED", true),
+        ("an outcome of the portal's own", true),
+        ("", true),
+        ("RESCHEDULED", false),
+        ("NO_SHOW", false),
+        ("CANCELED", false),
+    ] {
+        assert_eq!(counts("meetings", json!({"hs_meeting_outcome": outcome})), took_place, "{outcome}");
+    }
+    for (status, took_place) in [
+        ("COMPLETED", true),
+        ("IN_PROGRESS", true),
+        ("RINGING", true),
+        ("UNKNOWN", true),
+        ("NO_ANSWER", false),
+        ("BUSY", false),
+        ("FAILED", false),
+        ("CANCELED", false),
+        ("MISSED", false),
+    ] {
+        assert_eq!(counts("calls", json!({"hs_call_status": status})), took_place, "{status}");
+    }
+    for (disposition, took_place) in [
+        ("f240bbac-87c9-4f6e-bf70-924b57d47db7", true),
+        ("a4c4c377-d246-4b32-a13b-75a56a4cd0ff", true),
+        ("b2cf5968-551e-4856-9783-52b3da59a7d0", true),
+        ("00000000-0000-0000-0000-000000000000", true),
+        ("9d9162e7-6cf3-4944-bf63-4dff82258764", false),
+        ("73a0d17f-1163-4015-bdd5-ec830791da20", false),
+        ("17b47fee-58de-441e-a44c-c6300d46f273", false),
+    ] {
+        let noted = json!({"hs_call_disposition": disposition, "hs_call_status": "COMPLETED"});
+        assert_eq!(counts("calls", noted), took_place, "{disposition}");
+    }
+    let noted =
+        json!({"hs_call_disposition": "f240bbac-87c9-4f6e-bf70-924b57d47db7", "hs_call_status": "FAILED"});
+    assert!(counts("calls", noted), "somebody noted that they spoke");
+    for (status, took_place) in [("SENT", true), ("BOUNCED", false), ("FAILED", false)] {
+        assert_eq!(counts("emails", json!({"hs_email_status": status})), took_place, "{status}");
+    }
+    assert!(counts("notes", json!({"hs_meeting_outcome": "CANCELED"})));
+}
+
 #[test]
 fn engagements_say_when_with_whom_and_which_way() {
     let out = extract(

@@ -19,6 +19,8 @@ use crate::streams::{self};
 
 /// HubSpot reads the associations of so many objects in one call.
 pub(super) const ASSOCIATION_INPUTS: usize = 1_000;
+/// The scope that reading line items needs.
+pub(super) const LINES_SCOPE: &str = "crm.objects.line_items.read";
 /// Pages of one batch of associations; a longer one never ends.
 const ASSOCIATION_PAGES: usize = 10_000;
 
@@ -169,7 +171,7 @@ impl HubSpotSession {
                 &["batch", "read"],
                 &body,
             )?;
-            let answer = self.client.send(&call, Some("crm.objects.line_items.read")).await?;
+            let answer = self.client.send(&call, Some(LINES_SCOPE)).await?;
             if !matches!(answer.status, StatusCode::OK | StatusCode::MULTI_STATUS) {
                 return Err(self.client.unexpected(&call, &answer));
             }

@@ -6,6 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::associate::LINES_SCOPE;
 use super::{CALLS_AT_ONCE, HubSpotSession};
 use crate::client::Area;
 use crate::object::List;
@@ -29,7 +30,7 @@ enum Probe {
 }
 
 /// Of what there are line items: nothing else is named so.
-const LINE_ITEMS: (&str, &str) = ("line_items", "crm.objects.line_items.read");
+const LINE_ITEMS: (&str, &str) = ("line_items", LINES_SCOPE);
 
 impl HubSpotSession {
     pub(super) async fn checked(&self) -> Result<Account, ConnectorError> {

@@ -5,15 +5,16 @@
 //! an import that gives thousands of objects one instant is no trouble, and what changes meanwhile moves nothing: the
 //! next read begins where this one began, less the time that the index lags behind.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use chrono::DateTime;
-use connector_sdk::{Answer, Call, ConnectorError, Cursor, Next, Page, ReadMode, RecordKey};
+use connector_sdk::{Answer, Call, ConnectorError, Cursor, Next, Page, ReadMode, Record, RecordKey};
 use http::StatusCode;
 use http::header::DATE;
 use serde_json::{Value, json};
 
-use super::associate::Source;
+use super::associate::{ASSOCIATION_INPUTS, LINES_SCOPE, Source};
 use super::{HubSpotSession, Objects, page};
 use crate::client::Area;
 use crate::cursor::Position;
@@ -26,6 +27,10 @@ const LONGEST_QUERY: usize = 12_000;
 const LONGEST_SEARCH: usize = 3_000;
 /// Searches of two hundred objects that make up [`ASSOCIATION_INPUTS`](super::associate::ASSOCIATION_INPUTS).
 const SEARCHES_A_PAGE: usize = 5;
+
+const DEALS: &str = "deals";
+const LINE_ITEMS: &str = "line_items";
+const LINES_MODIFIED: &str = "hs_lastmodifieddate";
 
 /// When HubSpot answered, in milliseconds since 1970 by its own clock.
 fn answered_at(answer: &Answer) -> Option<i64> {
@@ -51,8 +56,11 @@ impl HubSpotSession {
                 self.searched(of, since.saturating_sub(self.config.overlap()), 0, None).await
             }
             Some(Position::Search { from, last, since }) => self.searched(of, from, last, Some(since)).await,
+            Some(Position::Lines { from, last, since }) if of.1.spec.name == DEALS => {
+                self.of_changed_lines(of, from, last, since).await
+            }
             Some(Position::Archived { after, from, since }) => self.archived(of, after, from, since).await,
-            Some(Position::Owners { .. } | Position::Types { .. }) => {
+            Some(Position::Lines { .. } | Position::Owners { .. } | Position::Types { .. }) => {
                 Err(Position::misplaced(of.1.spec.name))
             }
         }
@@ -79,7 +87,7 @@ impl HubSpotSession {
         if self.is_unlinked(n) {
             return String::new();
         }
-        let lines = (stream.spec.name == "deals" && self.reads_lines()).then_some("line_items");
+        let lines = (stream.spec.name == DEALS && self.reads_lines()).then_some("line_items");
         object.to.iter().copied().chain(lines).collect::<Vec<_>>().join(",")
     }
 
@@ -160,10 +168,10 @@ impl HubSpotSession {
         Ok(out)
     }
 
-    fn query(&self, of: Objects, from: i64, last: u64, properties: &[String]) -> Value {
+    fn query(&self, modified: &str, from: i64, last: u64, properties: &[String]) -> Value {
         json!({
             "filterGroups": [{"filters": [
-                {"propertyName": of.2.modified, "operator": "GTE", "value": from.max(0).to_string()},
+                {"propertyName": modified, "operator": "GTE", "value": from.max(0).to_string()},
                 {"propertyName": "hs_object_id", "operator": "GT", "value": last.to_string()},
             ]}],
             "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
@@ -183,7 +191,8 @@ impl HubSpotSession {
     ) -> Result<Page, ConnectorError> {
         let (n, stream, object) = of;
         let mut properties = self.properties(stream, object);
-        let fits = self.query(of, from, u64::MAX, &properties).to_string().len() <= LONGEST_SEARCH;
+        let fits =
+            self.query(object.modified, from, u64::MAX, &properties).to_string().len() <= LONGEST_SEARCH;
         if !fits {
             properties = vec!["hs_merged_object_ids".to_owned()];
         }
@@ -191,7 +200,9 @@ impl HubSpotSession {
         let searches = if alone { 1 } else { SEARCHES_A_PAGE };
         let (mut answers, mut last, mut since, mut more) = (Vec::new(), last, since, true);
         while more && answers.len() < searches {
-            let call = self.client.search(stream.spec.name, &self.query(of, from, last, &properties))?;
+            let call = self
+                .client
+                .search(stream.spec.name, &self.query(object.modified, from, last, &properties))?;
             let answer = match self.sent(of, &call).await {
                 Ok(answer) => answer,
                 // What was found already is a page; the next one begins here, and meets what is wrong.
@@ -200,23 +211,14 @@ impl HubSpotSession {
             };
             since = since.or_else(|| Some(self.began(&answer)));
             let list: List<'_> = answer.json()?;
-            let shown = list.results.len() as u64;
-            more = shown > 0 && list.total.map_or_else(|| list.paging.is_some(), |total| total > shown);
-            if more {
-                let reached = list.results.iter().filter_map(|raw| object::id_in(raw.get())).max();
-                last = reached.filter(|id| *id > last).ok_or_else(|| {
-                    ConnectorError::Protocol(
-                        "POST /crm/objects/:type/search: says that there is more and names no object to go on after"
-                            .to_owned(),
-                    )
-                })?;
-            }
+            let reached = goes_on(&list, last)?;
+            (more, last) = (reached.is_some(), reached.unwrap_or(last));
             answers.push(answer);
         }
         let since = since.unwrap_or_else(|| self.client.now().timestamp_millis());
         let mut out = page(match more {
             true => Next::More(Position::Search { from, last, since }.cursor()?),
-            false => self.after_search(object, from, since)?,
+            false => self.after_search(of, from, since)?,
         });
         let mut found: Vec<Found<'_>> = Vec::new();
         for answer in &answers {
@@ -241,7 +243,66 @@ impl HubSpotSession {
         Ok(out)
     }
 
-    fn after_search(&self, object: &Object, from: i64, since: i64) -> Result<Next, ConnectorError> {
+    fn after_search(&self, of: Objects, from: i64, since: i64) -> Result<Next, ConnectorError> {
+        if of.1.spec.name == DEALS && self.reads_lines() {
+            return Ok(Next::More(Position::Lines { from, last: 0, since }.cursor()?));
+        }
+        self.after_lines(of.2, from, since)
+    }
+
+    /// An edit of a line item changes no time of its deal: the deals of those that were edited, as they are now.
+    async fn of_changed_lines(
+        &self,
+        of: Objects,
+        from: i64,
+        last: u64,
+        since: i64,
+    ) -> Result<Page, ConnectorError> {
+        let mut out = page(self.after_lines(of.2, from, since)?);
+        let query = self.query(LINES_MODIFIED, from, last, &[]);
+        let call = self.client.search(LINE_ITEMS, &query)?;
+        let deals = async {
+            let answer = self.client.send(&call, Some(LINES_SCOPE)).await?;
+            match answer.status {
+                StatusCode::OK | StatusCode::MULTI_STATUS => {}
+                StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED | StatusCode::METHOD_NOT_ALLOWED => {
+                    return Err(ConnectorError::NotOffered(LINE_ITEMS.to_owned()));
+                }
+                _ => return Err(self.client.unexpected(&call, &answer)),
+            }
+            let list: List<'_> = answer.json()?;
+            let lines: Vec<u64> = list.results.iter().filter_map(|raw| object::id_in(raw.get())).collect();
+            let reached = goes_on(&list, last)?;
+            let linked = self.linked(LINE_ITEMS, DEALS, &lines).await?;
+            let deals: BTreeSet<u64> = linked.values().flat_map(|links| links.0.keys().copied()).collect();
+            Ok((deals.into_iter().collect::<Vec<_>>(), reached))
+        };
+        let (deals, reached) = match deals.await {
+            Ok(found) => found,
+            Err(why) if why.is_of_one_stream() => {
+                tracing::warn!(%why, "line items cannot be read");
+                self.no_lines.store(true, Ordering::Relaxed);
+                return Ok(out);
+            }
+            Err(error) => return Err(error),
+        };
+        for some in deals.chunks(ASSOCIATION_INPUTS) {
+            let batch = self.batch_of(of, some).await?;
+            // Those that changed themselves the search for deals has shown; the next one does again, if need be.
+            let is_new = |record: &Record| {
+                object::changed_at(record.payload.get(), of.2.modified).is_none_or(|at| at < from)
+            };
+            out.records.extend(batch.records.into_iter().filter(is_new));
+            out.tombstones.extend(batch.tombstones);
+            out.rejected.extend(batch.rejected);
+        }
+        if let Some(last) = reached {
+            out.next = Next::More(Position::Lines { from, last, since }.cursor()?);
+        }
+        Ok(out)
+    }
+
+    fn after_lines(&self, object: &Object, from: i64, since: i64) -> Result<Next, ConnectorError> {
         if self.config.archived && object.lists_archived {
             return Ok(Next::More(Position::Archived { after: None, from, since }.cursor()?));
         }
@@ -287,6 +348,22 @@ impl HubSpotSession {
         }
         Ok(out)
     }
+}
+
+/// The last object of a page of a search, where more come behind it.
+fn goes_on(list: &List<'_>, last: u64) -> Result<Option<u64>, ConnectorError> {
+    let shown = list.results.len() as u64;
+    let more = shown > 0 && list.total.map_or_else(|| list.paging.is_some(), |total| total > shown);
+    if !more {
+        return Ok(None);
+    }
+    let reached = list.results.iter().filter_map(|raw| object::id_in(raw.get())).max();
+    reached.filter(|id| *id > last).map(Some).ok_or_else(|| {
+        ConnectorError::Protocol(
+            "POST /crm/objects/:type/search: says that there is more and names no object to go on after"
+                .to_owned(),
+        )
+    })
 }
 
 /// What was merged into these is gone.

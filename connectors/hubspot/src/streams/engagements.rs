@@ -1,5 +1,5 @@
-//! E-mails, notes, calls and meetings: when there was contact, and with whom. Their texts are read only where the
-//! settings ask for them.
+//! E-mails, notes, calls and meetings: when there was contact, and with whom, and by their outcomes whether there was
+//! any. Their texts are read only where the settings ask for them.
 
 use super::{Object, Reads, Stream, objects};
 
@@ -27,7 +27,7 @@ pub(super) const EMAILS: Stream = Stream {
     spec: objects("emails", "E-mails that were logged.", SCOPE, 4),
     reads: engagement(
         "email",
-        &["hs_timestamp", "hs_email_subject", "hs_email_direction", "hubspot_owner_id"],
+        &["hs_timestamp", "hs_email_subject", "hs_email_direction", "hs_email_status", "hubspot_owner_id"],
         &["hs_email_text"],
     ),
 };
@@ -41,7 +41,15 @@ pub(super) const CALLS: Stream = Stream {
     spec: objects("calls", "Calls.", SCOPE, 4),
     reads: engagement(
         "call",
-        &["hs_timestamp", "hs_call_title", "hs_call_direction", "hs_call_duration", "hubspot_owner_id"],
+        &[
+            "hs_timestamp",
+            "hs_call_title",
+            "hs_call_direction",
+            "hs_call_duration",
+            "hs_call_status",
+            "hs_call_disposition",
+            "hubspot_owner_id",
+        ],
         &["hs_call_body"],
     ),
 };

@@ -105,12 +105,13 @@ async fn an_unchanged_portal_takes_a_search_and_the_list_of_what_is_archived() {
     let sandbox = sandbox().await;
     sandbox.seed(150);
     let session = open(&sandbox, json!({}));
-    for stream in ["companies", "contacts", "deals"] {
+    // Of deals a search for edited line items, too.
+    for (stream, fewest) in [("companies", 2), ("contacts", 2), ("deals", 3)] {
         let (_, end) = pages(session.as_ref(), stream, ReadMode::Full, None).await;
         calls(&sandbox);
         let (read, _) = pages(session.as_ref(), stream, ReadMode::Incremental, Some(end)).await;
         assert!(records(read).is_empty());
-        assert_eq!(calls(&sandbox), 2, "{stream}");
+        assert_eq!(calls(&sandbox), fewest, "{stream}");
     }
 }
 

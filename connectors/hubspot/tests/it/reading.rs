@@ -145,7 +145,7 @@ async fn what_is_archived_is_gone_and_what_was_archived_long_ago_is_not_named_ag
 
 /// A merged id answers with the object that is left; the search shows what was merged into it.
 #[tokio::test]
-async fn a_merge_is_a_tombstone_and_a_link_to_what_is_left() {
+async fn a_merge_that_keeps_an_id_is_a_tombstone_and_a_link_to_what_is_left() {
     let clock = Set::new();
     let sandbox = timed(&clock).await;
     let ids: Vec<u64> = (0..4).map(|_| sandbox.create(Kind::Companies, &json!({"name": "A"}))).collect();
@@ -155,8 +155,8 @@ async fn a_merge_is_a_tombstone_and_a_link_to_what_is_left() {
     let session = open(&sandbox, json!({}));
     let (_, end) = pages(session.as_ref(), "companies", ReadMode::Full, None).await;
     clock.advance(MINUTE * 60);
-    assert!(sandbox.merge(Kind::Companies, ids[0], ids[1]));
-    assert!(sandbox.merge(Kind::Companies, ids[2], ids[0]), "and that one into another");
+    assert!(sandbox.merge_into(Kind::Companies, ids[0], ids[1]));
+    assert!(sandbox.merge_into(Kind::Companies, ids[2], ids[0]), "and that one into another");
     let (read, _) = pages(session.as_ref(), "companies", ReadMode::Incremental, Some(end)).await;
     let gone: Vec<RecordKey> = read.iter().flat_map(|page| page.tombstones.clone()).collect();
     assert_eq!(gone, keys("companies", &ids[..2]));
@@ -176,6 +176,99 @@ async fn a_merge_is_a_tombstone_and_a_link_to_what_is_left() {
     assert_eq!(extract.party, keys("companies", &[ids[2]]).pop());
     let (all, _) = pages(session.as_ref(), "companies", ReadMode::Full, None).await;
     assert_eq!(records(all).len(), 2);
+}
+
+/// As HubSpot merges now: what is left is a new object, and both old ids answer with it.
+#[tokio::test]
+async fn a_merge_into_a_new_object_makes_tombstones_of_both() {
+    let clock = Set::new();
+    let sandbox = timed(&clock).await;
+    let ids: Vec<u64> =
+        (0..3).map(|n| sandbox.create(Kind::Companies, &json!({"name": format!("n{n}")}))).collect();
+    let contact = sandbox.create(Kind::Contacts, &json!({}));
+    sandbox.associate((Kind::Contacts, contact), (Kind::Companies, ids[1]), true);
+    clock.advance(MINUTE * 60);
+    let session = open(&sandbox, json!({}));
+    let (_, end) = pages(session.as_ref(), "companies", ReadMode::Full, None).await;
+    clock.advance(MINUTE * 60);
+    let first = sandbox.merge(Kind::Companies, ids[0], ids[1]).unwrap();
+    let left = sandbox.merge(Kind::Companies, ids[2], first).unwrap();
+    assert!(sandbox.merge(Kind::Companies, ids[2], ids[1]).is_none(), "both are gone");
+    let gone = keys("companies", &[ids[0], ids[1], ids[2], first]);
+    let (read, _) = pages(session.as_ref(), "companies", ReadMode::Incremental, Some(end)).await;
+    assert_eq!(read.iter().flat_map(|page| page.tombstones.clone()).collect::<Vec<_>>(), gone);
+    let found = records(read);
+    assert_eq!(found.iter().map(|r| r.key.clone()).collect::<Vec<_>>(), keys("companies", &[left]));
+    let extract = Connector::facts(&HubSpot, &found[0]).unwrap();
+    let Some(Fact::Organization(o)) = extract.facts.first() else { panic!("{extract:?}") };
+    assert_eq!((o.name.as_deref(), o.merged.len()), (Some("n2"), 4));
+    // The event names the old ones and the new one; each old id is read and found to be the new one.
+    let event = sandbox.take_events().into_iter().rfind(|event| event.kind == "company.merge").unwrap();
+    let body = serde_json::to_vec(&[event.body]).unwrap();
+    let named = Connector::webhooks(&HubSpot).unwrap().names(&body);
+    assert_eq!(named, keys("companies", &[first, ids[2], left]));
+    let asked: Vec<String> = ids.iter().chain([&first]).map(u64::to_string).collect();
+    let batch = session.read_many("companies", &asked).await.unwrap();
+    assert_eq!(batch.records.iter().map(|r| r.key.clone()).collect::<Vec<_>>(), keys("companies", &[left]));
+    assert_eq!(batch.tombstones, gone);
+    // What belonged to one of them belongs to what is left.
+    let batch = session.read_many("contacts", &[contact.to_string()]).await.unwrap();
+    let extract = Connector::facts(&HubSpot, &batch.records[0]).unwrap();
+    assert_eq!(extract.party, keys("companies", &[left]).pop());
+    let party = session.read_party(&RecordKey::new("companies", left.to_string())).await.unwrap();
+    assert_eq!(party.records.len(), 2);
+    let (all, _) = pages(session.as_ref(), "companies", ReadMode::Full, None).await;
+    assert_eq!(records(all).len(), 1);
+}
+
+/// An edit of a line item changes no time of its deal. The next incremental read finds it by a search of its own.
+#[tokio::test]
+async fn an_edited_line_item_brings_its_deal() {
+    let clock = Set::new();
+    let sandbox = timed(&clock).await;
+    let won = json!({"hs_is_closed_won": "true", "hs_num_of_associated_line_items": "1"});
+    let mut pairs = Vec::new();
+    for _ in 0..450 {
+        let deal = sandbox.create(Kind::Deals, &won);
+        let line = sandbox.create(Kind::LineItems, &json!({"hs_recurring_billing_period": "P12M"}));
+        sandbox.associate((Kind::Deals, deal), (Kind::LineItems, line), false);
+        pairs.push((deal, line));
+    }
+    let another = sandbox.create(Kind::LineItems, &json!({}));
+    clock.advance(MINUTE * 60);
+    let session = open(&sandbox, json!({}));
+    let (_, end) = pages(session.as_ref(), "deals", ReadMode::Full, None).await;
+    clock.advance(MINUTE * 60);
+    sandbox.update(Kind::LineItems, pairs[7].1, &json!({"hs_recurring_billing_period": "P24M"}));
+    sandbox.update(Kind::LineItems, another, &json!({"name": "of no deal"}));
+    clock.advance(MINUTE * 2);
+    sandbox.reset_calls();
+    let (read, end) = pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    let found = records(read);
+    assert_eq!(found.iter().map(|r| r.key.clone()).collect::<Vec<_>>(), keys("deals", &[pairs[7].0]));
+    let extract = Connector::facts(&HubSpot, &found[0]).unwrap();
+    let Some(Fact::Deal(deal)) = extract.facts.first() else { panic!("{extract:?}") };
+    assert_eq!(deal.lines[0].term.unwrap().count, 24);
+    assert_eq!((sandbox.calls("POST line_items/search"), sandbox.calls("POST line_items/deals")), (1, 1));
+    // All of them, over several pages; each deal once a page at most.
+    clock.advance(MINUTE * 60);
+    for (_, line) in &pairs {
+        sandbox.update(Kind::LineItems, *line, &json!({"hs_recurring_billing_period": "P36M"}));
+    }
+    clock.advance(MINUTE * 2);
+    sandbox.reset_calls();
+    let (read, end) = pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    assert_eq!((records(read).len(), sandbox.calls("POST line_items/search")), (450, 3));
+    // Nothing was edited since, and nobody asks where line items are not read.
+    clock.advance(MINUTE * 60);
+    let (_, end) = pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    clock.advance(MINUTE * 60);
+    let (read, end) = pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    assert!(records(read).is_empty());
+    sandbox.reset_calls();
+    let session = open(&sandbox, json!({"line_items": false}));
+    pages(session.as_ref(), "deals", ReadMode::Incremental, Some(end)).await;
+    assert_eq!(sandbox.calls("POST line_items/search"), 0);
 }
 
 #[tokio::test]

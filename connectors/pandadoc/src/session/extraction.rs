@@ -10,7 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::PandaDocSession;
-use super::fetch::One;
+use super::fetch::{From, One};
 use crate::cursor::Pass;
 
 /// Documents that PandaDoc takes in one call.
@@ -105,7 +105,7 @@ impl PandaDocSession {
         }
         let extracted = self.extractions(&ids).await?;
         let ended: Vec<(&str, bool)> = extracted.found.keys().map(|id| (id.as_str(), false)).collect();
-        let (found, _) = self.fetch(&ended, true).await?;
+        let (found, _) = self.fetch(&ended, From::Changes).await?;
         for id in extracted.waiting {
             if let Some(since) = waited_for.get(&id) {
                 pass.kept.extracting.insert(id, *since);

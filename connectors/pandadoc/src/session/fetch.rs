@@ -6,6 +6,7 @@ use connector_sdk::{Batch, ConnectorError, Record, RecordKey, Rejected};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{PandaDocSession, Take};
 use crate::DOCUMENTS;
@@ -22,6 +23,17 @@ pub(super) enum One {
     Live(Record),
     Gone(RecordKey),
     Bad(Rejected),
+}
+
+/// Who names the documents that are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// A page of the list of all.
+    Everything,
+    /// A list of what changed.
+    Changes,
+    /// Somebody who knows their ids.
+    Ids,
 }
 
 /// The text that a record is made of, before what PandaDoc keeps apart is joined to it.
@@ -49,19 +61,26 @@ fn gone(id: &str) -> RecordKey {
 
 impl PandaDocSession {
     /// The records of those documents, and the ids of those whose contract data is still being extracted. Of each
-    /// is said whether it is known to have no details yet. With `listed`, a document that may not be read is set
-    /// aside: the list showed it among others that may.
+    /// is said whether it is known to have no details yet. A document that may not be read is set aside.
     pub(super) async fn fetch(
         &self,
         ids: &[(&str, bool)],
-        listed: bool,
+        from: From,
     ) -> Result<(Vec<One>, Vec<String>), ConnectorError> {
         // Futures first, then the stream of them: a closure over borrowed items is not general enough for the
         // boxed future of the trait.
         let reads: Vec<_> = ids.iter().map(|(id, unmade)| self.read_one(id, *unmade)).collect();
         let read: Vec<Read> = futures_util::stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        let forbidden = read.iter().filter(|read| matches!(read, Read::Forbidden)).count();
-        if forbidden > 0 && (!listed || forbidden == read.len()) {
+        // One document that may not be read holds no others up. Where all are refused, it may be that the credentials
+        // may read none: of a whole page of everything that is sure enough, of others the list tells.
+        let all = !read.is_empty() && read.iter().all(|read| matches!(read, Read::Forbidden));
+        let none = match from {
+            _ if !all => false,
+            From::Everything => read.len() > 1,
+            From::Changes => false,
+            From::Ids => !self.may_list().await?,
+        };
+        if none {
             let call = self.details_call("any")?;
             return Err(self.client.forbidden(&call, crate::READ));
         }
@@ -76,7 +95,9 @@ impl PandaDocSession {
         for ((id, _), read) in ids.iter().zip(read) {
             out.push(match read {
                 Read::Details { text, .. } => {
-                    let ai_metadata = extracted.found.get(*id).map(AsRef::as_ref);
+                    let waits =
+                        extracted.waiting.iter().any(|waiting| waiting == id).then_some(RawValue::NULL);
+                    let ai_metadata = extracted.found.get(*id).map(AsRef::as_ref).or(waits);
                     One::Live(record::record(id, &text, ai_metadata, self.ours.as_deref())?)
                 }
                 Read::Gone => One::Gone(gone(id)),
@@ -102,7 +123,7 @@ impl PandaDocSession {
             }
         }
         let wanted: Vec<(&str, bool)> = wanted.into_iter().collect();
-        let (found, _) = self.fetch(&wanted, false).await?;
+        let (found, _) = self.fetch(&wanted, From::Ids).await?;
         for one in found {
             batch.take(one);
         }

@@ -25,7 +25,7 @@ use crate::cursor::{self, Kept, OVERLAP, Pass, Phase, Plan, Position, instant, s
 use crate::record::{self, Head};
 use crate::walk::{End, Place, Row};
 use crate::{DOCUMENTS, READ};
-use fetch::One;
+use fetch::{From, One};
 
 const LIST: &str = "GET /public/v1/documents";
 const DOCUMENTS_PATH: [&str; 3] = ["public", "v1", "documents"];
@@ -136,6 +136,25 @@ impl PandaDocSession {
         self.rows(&self.list_call(query)?).await
     }
 
+    /// Whether the credentials may read documents at all.
+    async fn may_list(&self) -> Result<bool, ConnectorError> {
+        let call = self.first_row()?;
+        let answer = self.client.send(&call).await?;
+        match answer.status {
+            StatusCode::OK => Ok(true),
+            StatusCode::FORBIDDEN => Ok(false),
+            _ => Err(self.client.unexpected(&call, &answer)),
+        }
+    }
+
+    /// A list of one document, which may be refused.
+    fn first_row(&self) -> Result<Call, ConnectorError> {
+        let (plan, place) = (Plan::default(), Place::default());
+        let query =
+            Query { phase: Phase::All, plan: &plan, since: None, until: None, place: &place, count: 1 };
+        Ok(self.list_call(query)?.leave(StatusCode::FORBIDDEN))
+    }
+
     async fn rows(&self, call: &Call) -> Result<Answer, ConnectorError> {
         let answer = self.client.send(call).await?;
         match answer.status {
@@ -218,7 +237,8 @@ impl PandaDocSession {
                 .collect();
             let ids: Vec<(&str, bool)> =
                 wanted.iter().map(|(id, head)| (id.as_str(), head.is_unmade())).collect();
-            let (found, extracting) = self.fetch(&ids, true).await?;
+            let from = if pass.phase == Phase::All { From::Everything } else { From::Changes };
+            let (found, extracting) = self.fetch(&ids, from).await?;
             for one in found {
                 out.take(one);
             }
@@ -343,11 +363,7 @@ impl Session for PandaDocSession {
                 "workspace: the credentials belong to workspace {found}, not to {wanted}"
             )));
         }
-        let plan = Plan::default();
-        let place = Place::default();
-        let query =
-            Query { phase: Phase::All, plan: &plan, since: None, until: None, place: &place, count: 1 };
-        let call = self.list_call(query)?.leave(StatusCode::FORBIDDEN);
+        let call = self.first_row()?;
         let answer = self.client.send(&call).await?;
         match answer.status {
             StatusCode::OK => drop(answer.json::<List<'_>>()?),

@@ -2,6 +2,7 @@
 
 use connector_sdk::{Batch, ConnectorError};
 
+use super::fetch::From;
 use super::{List, PandaDocSession, Take as _};
 use crate::cursor::{Plan, stamp};
 use crate::record::{self, Head};
@@ -31,7 +32,7 @@ impl PandaDocSession {
             heads.retain(|(id, head)| self.counts(head) && !batch.records.iter().any(|r| r.key.id == *id));
             let ids: Vec<(&str, bool)> =
                 heads.iter().map(|(id, head)| (id.as_str(), head.is_unmade())).collect();
-            for one in self.fetch(&ids, true).await?.0 {
+            for one in self.fetch(&ids, From::Changes).await?.0 {
                 batch.take(one);
             }
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use connector_pandadoc::{API_KEY, PandaDoc};
 use connector_sdk::{
-    Budget, Clock, ConnectorError, Cursor, DynConnector, HttpConfig, Io, Mode, Priority, RateBudget,
-    ReadMode, RecordKey, Session, SystemClock,
+    Budget, Clock, Connector, ConnectorError, Cursor, DynConnector, HttpConfig, Io, Mode, Priority,
+    RateBudget, ReadMode, RecordKey, Session, SystemClock,
 };
 use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use connector_testkit::sandbox::pandadoc::{Options, PandaDocSandbox};
@@ -142,6 +142,37 @@ async fn a_document_that_goes_or_changes_between_list_and_details_is_no_trouble(
     assert_eq!((ids(&read), read[0].rejected.len()), (vec![all[2].clone()], 1));
     sandbox.faults().add(FaultRule::always("/public/v1/documents/", Fault::Status(403)));
     let refused = pages(session.as_ref(), ReadMode::Full, None).await;
+    assert!(matches!(refused, Err(ConnectorError::Auth { missing_permission: Some(_), .. })), "{refused:?}");
+}
+
+/// One document that may not be read is set aside with the reason; the others of its page or batch are read, and it
+/// stops neither where it is the only one.
+#[tokio::test]
+async fn a_forbidden_document_stops_nothing() {
+    let sandbox = sandbox().await;
+    sandbox.seed(2);
+    let all = sandbox.ids();
+    let session = open(&sandbox, json!({}));
+    let (_, end) = pages(session.as_ref(), ReadMode::Full, None).await.unwrap();
+    let one = format!("/public/v1/documents/{}/", all[0]);
+    sandbox.faults().add(FaultRule::always(&one, Fault::Status(403)));
+    let batch = session.read_many("documents", &all).await.unwrap();
+    let read: Vec<&str> = batch.records.iter().map(|record| record.key.id.as_str()).collect();
+    assert_eq!(read, [all[1].as_str()]);
+    assert!(batch.tombstones.is_empty(), "it may be there");
+    let rejected = &batch.rejected[0];
+    assert_eq!((rejected.id.as_deref(), batch.rejected.len()), (Some(all[0].as_str()), 1));
+    assert!(rejected.reason.contains("may not read"), "{rejected:?}");
+    let alone = session.read_many("documents", &all[..1]).await.unwrap();
+    assert_eq!((alone.records.len(), alone.rejected.len()), (0, 1));
+    sandbox.change(&all[0], Some("document_updated"), |d| d["name"] = json!("Private")).unwrap();
+    let (read, end) = pages(session.as_ref(), ReadMode::Incremental, Some(end)).await.unwrap();
+    assert_eq!((ids(&read).len(), read.iter().map(|page| page.rejected.len()).sum::<usize>()), (0, 1));
+    // When not even the list may be read, it is a matter of rights.
+    sandbox.forbid("documents", true);
+    let refused = session.read_many("documents", &all[..1]).await;
+    assert!(matches!(refused, Err(ConnectorError::Auth { missing_permission: Some(_), .. })), "{refused:?}");
+    let refused = pages(session.as_ref(), ReadMode::Incremental, Some(end)).await;
     assert!(matches!(refused, Err(ConnectorError::Auth { missing_permission: Some(_), .. })), "{refused:?}");
 }
 
@@ -293,7 +324,8 @@ async fn extracted_data_is_waited_for_and_its_absence_is_no_trouble() {
     sandbox.extract(&id, None).unwrap();
     let session = open(&sandbox, json!({}));
     let (read, end) = pages(session.as_ref(), ReadMode::Full, None).await.unwrap();
-    assert!(!read[0].records[0].payload.get().contains("ai_metadata"));
+    let waits = read[0].records[0].payload.get();
+    assert!(waits.contains("\"ai_metadata\":null") && Connector::is_partial(&PandaDoc, &read[0].records[0]));
     // Still waited for; then it is there, though no date of the document moved.
     let (read, end) = pages(session.as_ref(), ReadMode::Incremental, Some(end)).await.unwrap();
     assert!(ids(&read).is_empty());

@@ -121,9 +121,11 @@ pub async fn an_incremental_read_sees_what_is_new<P: Provider>(connector: &dyn D
     let provider = P::start().await;
     provider.fill();
     let session = open(connector, &provider);
+    let mut told = 0;
     for stream in connector.spec().streams {
         let first = ok(read_all(session.as_ref(), stream.name, ReadMode::Incremental).await, stream.name);
         let Some(added) = provider.create(stream.name) else { continue };
+        told += 1;
         let mut seen = BTreeSet::new();
         for (partition, end) in first.ends {
             let on =
@@ -138,6 +140,7 @@ pub async fn an_incremental_read_sees_what_is_new<P: Provider>(connector: &dyn D
         }
         assert!(seen.contains(&added), "{}: {added} is new", stream.name);
     }
+    assert!(told > 0, "something can be made in a stream");
 }
 
 /// A clock that is wrong.
@@ -158,10 +161,12 @@ pub async fn a_wrong_clock_loses_nothing<P: Provider>(connector: &dyn DynConnect
         provider.fill();
         let io = Io { clock: Arc::new(Skewed(skew)), ..io(Duration::from_secs(20)) };
         let session = ok(connector.open(&provider.config(), provider.secrets(), io), "open");
+        let mut told = 0;
         for stream in connector.spec().streams {
             let first = ok(read_all(session.as_ref(), stream.name, ReadMode::Incremental).await, stream.name);
             assert_eq!(first.ids(), provider.ids(stream.name), "{} {skew}", stream.name);
             let Some(added) = provider.create(stream.name) else { continue };
+            told += 1;
             let mut seen = BTreeSet::new();
             for (partition, end) in first.ends {
                 let on = read_on(session.as_ref(), stream.name, ReadMode::Incremental, &partition, Some(end))
@@ -170,6 +175,7 @@ pub async fn a_wrong_clock_loses_nothing<P: Provider>(connector: &dyn DynConnect
             }
             assert!(seen.contains(&added), "{}: {added} is new, our clock off by {skew}", stream.name);
         }
+        assert!(told > 0, "something can be made in a stream");
     }
 }
 
@@ -218,6 +224,7 @@ pub async fn a_caught_up_full_read_stays_caught_up<P: Provider>(connector: &dyn 
 
 /// Whatever of the objects already read is deleted, the others are still found.
 pub async fn objects_deleted_while_reading_hide_no_other<P: Provider>(connector: &dyn DynConnector) {
+    let mut pages = 0;
     for stream in connector.spec().streams {
         // The last object of the first page, and then all of it.
         for all in [false, true] {
@@ -234,6 +241,7 @@ pub async fn objects_deleted_while_reading_hide_no_other<P: Provider>(connector:
                 let ids: Vec<String> = page.records.iter().map(|r| r.key.id.clone()).collect();
                 seen.extend(ids.iter().cloned());
                 let Next::More(next) = page.next else { continue };
+                pages += 1;
                 let take = if all { ids.len() } else { 1 };
                 for id in ids.iter().rev().take(take) {
                     if provider.delete(stream.name, id) {
@@ -249,10 +257,12 @@ pub async fn objects_deleted_while_reading_hide_no_other<P: Provider>(connector:
             assert!(missed.is_empty(), "{}: missed {missed:?} after deleting {deleted:?}", stream.name);
         }
     }
+    assert!(pages > 0, "fill() gives more than a page");
 }
 
 /// New objects that appear between two pages push no old one out of sight.
 pub async fn objects_added_while_reading_hide_no_other<P: Provider>(connector: &dyn DynConnector) {
+    let mut told = 0;
     for stream in connector.spec().streams {
         let provider = P::start().await;
         provider.fill();
@@ -267,7 +277,7 @@ pub async fn objects_added_while_reading_hide_no_other<P: Provider>(connector: &
                 let mut page = ok(page, stream.name);
                 seen.extend(page.records.iter().map(|r| r.key.id.clone()));
                 let next = take_split(&mut page, &mut waiting);
-                let _ = provider.create(stream.name);
+                told += usize::from(provider.create(stream.name).is_some());
                 match next {
                     Next::More(next) => cursor = Some(next),
                     Next::CaughtUp(_) => break,
@@ -277,6 +287,7 @@ pub async fn objects_added_while_reading_hide_no_other<P: Provider>(connector: &
         let missed: Vec<&String> = before.difference(&seen).collect();
         assert!(missed.is_empty(), "{}: missed {missed:?}", stream.name);
     }
+    assert!(told > 0, "something can be made in a stream");
 }
 
 /// A read by id gives the same text as the page did: a webhook re-read of an unchanged object changes

@@ -27,11 +27,23 @@ fn request(delivery: &Delivery, received_at: Timestamp) -> RawRequest<'_> {
     }
 }
 
+/// The provider's delivery; `None` only for a connector without a webhook side, which then names no events either.
+fn delivery<P: Provider>(connector: &dyn DynConnector, provider: &P, at: Timestamp) -> Option<Delivery> {
+    let (delivery, source) = (provider.delivery(at), connector.webhooks());
+    assert_eq!(
+        delivery.is_some(),
+        source.is_some(),
+        "a connector with a webhook side is tested by a delivery, and one without has none"
+    );
+    assert!(source.is_some() || connector.spec().webhook_events.is_empty(), "events and no webhook side");
+    delivery
+}
+
 /// A delivery verifies with its secret, alone or among others, now and at the border of the tolerance.
 pub async fn good_deliveries_are_taken<P: Provider>(connector: &dyn DynConnector) {
     let provider = P::start().await;
     let now = SystemClock.now();
-    let Some(delivery) = provider.delivery(now) else { return };
+    let Some(delivery) = delivery(connector, &provider, now) else { return };
     let other = SecretString::from("another secret");
     let secret = &delivery.secret;
     for secrets in
@@ -52,7 +64,7 @@ pub async fn good_deliveries_are_taken<P: Provider>(connector: &dyn DynConnector
 pub async fn bad_deliveries_are_refused<P: Provider>(connector: &dyn DynConnector) {
     let provider = P::start().await;
     let now = SystemClock.now();
-    let Some(delivery) = provider.delivery(now) else { return };
+    let Some(delivery) = delivery(connector, &provider, now) else { return };
     let right = vec![delivery.secret.clone()];
     let refused = |secrets: &[SecretString], delivery: &Delivery, what: &str| {
         assert!(verify(connector, secrets, delivery, now).is_err(), "{what} was taken");
@@ -61,9 +73,11 @@ pub async fn bad_deliveries_are_refused<P: Provider>(connector: &dyn DynConnecto
     refused(&[SecretString::from("")], &delivery, "an empty secret");
     refused(&[SecretString::from("another secret")], &delivery, "another secret");
     let bare_url = delivery.url.split('?').next().unwrap_or_default().to_owned();
+    let (in_url, in_headers) = (changed_signature_urls(&delivery.url), signature_headers(&delivery.headers));
+    assert!(!(in_url.is_empty() && in_headers.is_empty()), "a delivery is signed in its URL or in a header");
     let unsigned = Delivery { headers: HeaderMap::new(), url: bare_url, ..delivery.clone() };
     refused(&right, &unsigned, "no signature");
-    for url in changed_signature_urls(&delivery.url) {
+    for url in in_url {
         refused(&right, &Delivery { url, ..delivery.clone() }, "a changed signature in the URL");
     }
     let empty = Delivery { body: Vec::new(), ..delivery.clone() };
@@ -77,7 +91,7 @@ pub async fn bad_deliveries_are_refused<P: Provider>(connector: &dyn DynConnecto
     }
     let longer = Delivery { body: [delivery.body.as_slice(), b"\n"].concat(), ..delivery.clone() };
     refused(&right, &longer, "a longer body");
-    for (name, value) in signature_headers(&delivery.headers) {
+    for (name, value) in in_headers {
         for n in 0..value.as_bytes().len() {
             let mut bytes = value.as_bytes().to_vec();
             if let Some(byte) = bytes.get_mut(n) {
@@ -120,14 +134,21 @@ fn signature_headers(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
         .collect()
 }
 
-/// A delivery that is older than the tolerance, or from the future, is refused.
+/// A delivery that is older than the tolerance, or from the future, is refused; where no time is signed, none is.
 pub async fn old_and_future_deliveries_are_refused<P: Provider>(connector: &dyn DynConnector) {
     let provider = P::start().await;
     let now = SystemClock.now();
-    let Some(delivery) = provider.delivery(now) else { return };
-    let Some(tolerance) = delivery.tolerance else { return };
+    let Some(delivery) = delivery(connector, &provider, now) else { return };
+    let year = chrono::TimeDelta::days(365);
+    let Some(tolerance) = delivery.tolerance else {
+        for off in [now + year, now - year] {
+            let verdict = verify(connector, std::slice::from_ref(&delivery.secret), &delivery, off);
+            assert_eq!(verdict, Ok(()), "a time is signed, and no tolerance is stated");
+        }
+        return;
+    };
     let second = chrono::TimeDelta::seconds(1);
-    for off in [now + tolerance + second, now - tolerance - second, now - chrono::TimeDelta::days(365)] {
+    for off in [now + tolerance + second, now - tolerance - second, now - year] {
         let verdict = verify(connector, std::slice::from_ref(&delivery.secret), &delivery, off);
         assert_eq!(verdict, Err(SignatureError::Expired), "received at {off}, signed at {now}");
     }
@@ -138,7 +159,7 @@ pub async fn old_and_future_deliveries_are_refused<P: Provider>(connector: &dyn 
 pub async fn routing_is_pure_and_names_declared_streams<P: Provider>(connector: &dyn DynConnector) {
     let provider = P::start().await;
     let now = SystemClock.now();
-    let Some(delivery) = provider.delivery(now) else { return };
+    let Some(delivery) = delivery(connector, &provider, now) else { return };
     let source = connector.webhooks().unwrap_or_else(|| fail("no webhook side"));
     let events = ok(source.route(&request(&delivery, now)), "route");
     assert!(!events.is_empty());

@@ -261,9 +261,16 @@ impl HubSpotSandbox {
         self.inner.restore(kind, id)
     }
 
-    /// Merges the second into the first; false where that cannot be.
-    pub fn merge(&self, kind: Kind, primary: u64, merged: u64) -> bool {
+    /// Merges two objects into a new one, whose id it gives; `None` where that cannot be. Both old ids answer with it
+    /// (<https://developers.hubspot.com/changelog/updated-merge-functionality-for-contacts-and-companies>).
+    pub fn merge(&self, kind: Kind, primary: u64, merged: u64) -> Option<u64> {
         self.inner.merge(kind, primary, merged)
+    }
+
+    /// Merges the second into the first, which keeps its id, as HubSpot did with companies and contacts before; false
+    /// where that cannot be.
+    pub fn merge_into(&self, kind: Kind, primary: u64, merged: u64) -> bool {
+        self.inner.merge_into(kind, primary, merged)
     }
 
     /// Deletes a contact for good, as their right to be forgotten demands; false when there is none.

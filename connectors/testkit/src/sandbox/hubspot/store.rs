@@ -180,6 +180,9 @@ pub(super) struct Store {
 /// Ids begin behind what 32 bits hold, as real ones do.
 const FIRST_ID: u64 = 400_000_000_000;
 
+/// The property that names what was merged into an object.
+const MERGED: &str = "hs_merged_object_ids";
+
 impl Store {
     pub(super) fn new_id(&mut self) -> u64 {
         self.ids += 1;
@@ -258,23 +261,61 @@ impl Store {
         self.objects.get_mut(&kind).and_then(|all| all.remove(&id)).is_some()
     }
 
-    /// The second is gone, and what it had is the first's.
-    pub(super) fn merge(&mut self, kind: Kind, primary: u64, merged: u64, at: i64) -> bool {
-        if primary == merged || self.live(kind, primary).is_none() || self.live(kind, merged).is_none() {
-            return false;
+    /// Both are gone, and what they had is that of a new object: the first one's properties and main company before the
+    /// second one's. Gives the new id.
+    pub(super) fn merge(&mut self, kind: Kind, primary: u64, merged: u64, at: i64) -> Option<u64> {
+        let ids = self.merged_ids(kind, primary, merged)?;
+        let (first, second) = (self.find(kind, primary)?, self.find(kind, merged)?);
+        let created = first.created.min(second.created);
+        let mut properties = second.now.properties.clone();
+        properties.extend(first.now.properties.clone());
+        properties.insert(MERGED.to_owned(), [ids, vec![primary.to_string()]].concat().join(";"));
+        let left = self.new_id();
+        self.put(kind, left, created, properties);
+        if let Some(object) = self.objects.get_mut(&kind).and_then(|all| all.get_mut(&left)) {
+            object.now.updated = at;
         }
-        for link in self.links.get(&(kind, merged)).cloned().unwrap_or_default() {
-            self.link((kind, primary), (link.kind, link.id), false);
-        }
-        let mut names: BTreeSet<String> = BTreeSet::from([merged.to_string()]);
         for id in [primary, merged] {
-            let known = self.find(kind, id).and_then(|o| o.now.properties.get("hs_merged_object_ids"));
-            names.extend(known.into_iter().flat_map(|ids| ids.split(';')).map(str::to_owned));
+            self.move_links(kind, id, left);
+            self.forget(kind, id);
+            self.merged.insert((kind, id), left);
         }
+        Some(left)
+    }
+
+    /// As HubSpot merged companies and contacts formerly: the second is gone, and what it had is the first's.
+    pub(super) fn merge_into(&mut self, kind: Kind, primary: u64, merged: u64, at: i64) -> bool {
+        let Some(ids) = self.merged_ids(kind, primary, merged) else { return false };
+        self.move_links(kind, merged, primary);
         self.forget(kind, merged);
         self.merged.insert((kind, merged), primary);
-        let ids = names.into_iter().collect::<Vec<_>>().join(";");
-        self.change(kind, primary, at, BTreeMap::from([("hs_merged_object_ids".to_owned(), ids)])).is_some()
+        self.change(kind, primary, at, BTreeMap::from([(MERGED.to_owned(), ids.join(";"))])).is_some()
+    }
+
+    /// What was merged into either of them, and the second; `None` where they cannot be merged.
+    fn merged_ids(&self, kind: Kind, primary: u64, merged: u64) -> Option<Vec<String>> {
+        let is_there = |id| self.find(kind, id).is_some_and(|object| object.archived_at.is_none());
+        if primary == merged || !is_there(primary) || !is_there(merged) {
+            return None;
+        }
+        let mut ids = BTreeSet::from([merged.to_string()]);
+        for id in [primary, merged] {
+            let known = self.find(kind, id).and_then(|object| object.now.properties.get(MERGED));
+            ids.extend(known.into_iter().flat_map(|ids| ids.split(';')).map(str::to_owned));
+        }
+        Some(ids.into_iter().collect())
+    }
+
+    /// What one is associated with another is, too. A main company stays the one that it had.
+    fn move_links(&mut self, kind: Kind, from: u64, to: u64) {
+        for link in self.links.get(&(kind, from)).cloned().unwrap_or_default() {
+            if kind == Kind::Companies {
+                self.link((link.kind, link.id), (kind, to), link.primary);
+            } else {
+                let has_one = self.links.get(&(kind, to)).is_some_and(|all| all.iter().any(|l| l.primary));
+                self.link((kind, to), (link.kind, link.id), link.primary && !has_one);
+            }
+        }
     }
 
     pub(super) fn link(&mut self, from: (Kind, u64), to: (Kind, u64), primary: bool) {

@@ -57,10 +57,9 @@ pub(super) fn apply(
             let member = |name: &str| body[name].as_str().and_then(|text| text.parse::<u64>().ok());
             let ids = member("primaryObjectId").zip(member("objectIdToMerge"));
             let (primary, merged) = ids.ok_or_else(|| Refusal::invalid("both ids are needed"))?;
-            if !inner.merge(kind, primary, merged) {
-                return Err(Refusal::invalid("these cannot be merged"));
-            }
-            Ok((200, json!({"id": primary.to_string()})))
+            let left = inner.merge(kind, primary, merged);
+            let left = left.ok_or_else(|| Refusal::invalid("these cannot be merged"))?;
+            Ok((200, json!({"id": left.to_string()})))
         }
         ("PUT", [from, "associations", "default", to_kind, to]) => {
             let to_kind = Kind::of_path(to_kind).ok_or_else(Refusal::unknown_url)?;
@@ -127,17 +126,28 @@ impl Inner {
         done
     }
 
-    pub(super) fn merge(&self, kind: Kind, primary: u64, merged: u64) -> bool {
+    pub(super) fn merge(&self, kind: Kind, primary: u64, merged: u64) -> Option<u64> {
         let at = self.now();
-        let done = lock(&self.store).merge(kind, primary, merged, at);
+        let left = lock(&self.store).merge(kind, primary, merged, at)?;
+        self.emit_merge(kind, primary, merged, left, at);
+        Some(left)
+    }
+
+    pub(super) fn merge_into(&self, kind: Kind, primary: u64, merged: u64) -> bool {
+        let at = self.now();
+        let done = lock(&self.store).merge_into(kind, primary, merged, at);
         if done {
-            let own = json!({
-                "objectId": primary, "primaryObjectId": primary, "mergedObjectIds": [merged],
-                "newObjectId": primary, "numberOfPropertiesMoved": 1,
-            });
-            self.emit(&format!("{}.merge", kind.singular()), at, own);
+            self.emit_merge(kind, primary, merged, primary, at);
         }
         done
+    }
+
+    fn emit_merge(&self, kind: Kind, primary: u64, merged: u64, left: u64, at: i64) {
+        let own = json!({
+            "objectId": primary, "primaryObjectId": primary, "mergedObjectIds": [merged],
+            "newObjectId": left, "numberOfPropertiesMoved": 1,
+        });
+        self.emit(&format!("{}.merge", kind.singular()), at, own);
     }
 
     pub(super) fn erase(&self, id: u64) -> bool {
