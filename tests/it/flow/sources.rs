@@ -17,6 +17,7 @@ on_both!(
     three_tools_make_one_company_in_every_order,
     a_document_follows_its_deal,
     what_addresses_suggest_comes_last,
+    what_was_extracted_stays_known_while_it_is_worked_out_again,
 );
 
 /// The other two tools.
@@ -217,4 +218,48 @@ async fn what_addresses_suggest_comes_last(app: &App) {
     assert_eq!(found[&both].0, LinkState::Ambiguous);
     assert_eq!(found[&nobodys].0, LinkState::Unmatched);
     assert_eq!(app.companies().await.len(), 2);
+}
+
+/// PandaDoc may not be able to say for a while what it extracted. The document's end stays what it was, whichever way
+/// it is read meanwhile, and goes only with the content that it was extracted from.
+async fn what_was_extracted_stays_known_while_it_is_worked_out_again(app: &App) {
+    let others = Others::start(app).await;
+    others.company(&json!({"name": "One", "domain": "one.example"}));
+    let document = others.document("Agreement", "buyer@one.example", None);
+    let end = json!([{"key": "Expiration date", "name": "Expiration date", "type": "date",
+        "value": {"value": "2027-06-30", "acceptance_status": "accepted"}}]);
+    others.pandadoc.extract(&document, Some(end.clone())).unwrap();
+    for connector in ["hubspot", "pandadoc"] {
+        others.read(app, connector).await;
+    }
+    let key = RecordKey::new("documents", document.as_str());
+    let knows = async || {
+        let connections = app.store.list_connections(Some(&app.org)).await.unwrap();
+        let connection = connections.iter().find(|c| c.name == "pandadoc").unwrap();
+        let stored = app.store.load_records(&app.org, &connection.id, std::slice::from_ref(&key)).await.unwrap();
+        (stored[0].payload.contains("2027-06-30"), stored[0].payload.contains("Renamed"))
+    };
+    assert_eq!(knows().await, (true, false));
+    app.pass(600);
+    // It is being worked out again, and the document's name changes.
+    others.pandadoc.extract(&document, None).unwrap();
+    let rename = |details: &mut Value| details["name"] = json!("Renamed");
+    others.pandadoc.change(&document, Some("document_updated"), rename).unwrap();
+    let incremental = |full| Request::Sync { connection: "pandadoc".to_owned(), full, streams: Vec::new() };
+    let again = Request::Reread { connection: "pandadoc".to_owned(), keys: vec![key.clone()] };
+    for request in [incremental(false), again, incremental(true)] {
+        app.execute(request).await.unwrap();
+        app.drain().await;
+        assert_eq!(knows().await, (true, true));
+    }
+    app.pass(600);
+    // Of other content nothing is known until it is there.
+    let changed = json!("2031-01-01T00:00:00.000000Z");
+    let rewrite = |details: &mut Value| details["content_date_modified"] = changed;
+    others.pandadoc.change(&document, Some("document_updated"), rewrite).unwrap();
+    others.sync(app, "pandadoc").await;
+    assert_eq!(knows().await, (false, true));
+    others.pandadoc.extract(&document, Some(end)).unwrap();
+    others.sync(app, "pandadoc").await;
+    assert_eq!(knows().await, (true, true));
 }

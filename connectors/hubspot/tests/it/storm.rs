@@ -30,8 +30,8 @@ async fn patiently(session: &dyn Session, stream: &str, mode: ReadMode, from: Op
     loop {
         match session.read_page(stream, mode, &plan[0], cursor.as_ref()).await {
             Err(ConnectorError::RateLimited { .. }) => {}
-            Err(other) => panic!("{stream}: {other:?}"),
-            Ok(page) => {
+            answer => {
+                let page = answer.unwrap();
                 seen += page.records.len();
                 match page.next {
                     Next::More(next) => cursor = Some(next),

@@ -1,13 +1,11 @@
 //! What is PandaDoc's own about reading PandaDoc.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use connector_pandadoc::{API_KEY, PandaDoc};
 use connector_sdk::{
-    Budget, Clock, Connector, ConnectorError, Cursor, DynConnector, HttpConfig, Io, Mode, Priority,
-    RateBudget, ReadMode, RecordKey, Session, SystemClock,
+    Clock, Connector, ConnectorError, Cursor, DynConnector, Mode, ReadMode, RecordKey, Session, SystemClock,
 };
 use connector_testkit::sandbox::faults::{Fault, FaultRule};
 use connector_testkit::sandbox::pandadoc::{Options, PandaDocSandbox};

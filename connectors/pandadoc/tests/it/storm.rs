@@ -51,8 +51,8 @@ async fn patiently(session: &dyn Session, mode: ReadMode, from: Option<Cursor>) 
     loop {
         match session.read_page("documents", mode, &partition, cursor.as_ref()).await {
             Err(ConnectorError::RateLimited { .. }) => {}
-            Err(other) => panic!("{other:?}"),
-            Ok(page) => {
+            answer => {
+                let page = answer.unwrap();
                 seen += page.records.len();
                 match page.next {
                     Next::More(next) => cursor = Some(next),
