@@ -26,7 +26,8 @@ const ANALYZE: &str = "ANALYZE companies (id, org_id, external_id), company_keys
      seen_notes (org_id, connection_id, stream, generation, read_seq), \
      dirty_companies (org_id, company_id, marked_at), company_derivations (org_id, company_id), \
      company_turns, end_users (id, org_id, external_id, company_id, email_key), field_changes (org_id, company_id, id), \
-     rejected_records (org_id, connection_id, record_key)";
+     rejected_records (org_id, connection_id, record_key), user_links (org_id, connection_id, record_key, user_id), \
+     user_candidates";
 
 /// Counts bulk commits.
 pub(super) struct Statistics {

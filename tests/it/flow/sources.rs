@@ -236,7 +236,8 @@ async fn what_was_extracted_stays_known_while_it_is_worked_out_again(app: &App) 
     let knows = async || {
         let connections = app.store.list_connections(Some(&app.org)).await.unwrap();
         let connection = connections.iter().find(|c| c.name == "pandadoc").unwrap();
-        let stored = app.store.load_records(&app.org, &connection.id, std::slice::from_ref(&key)).await.unwrap();
+        let stored =
+            app.store.load_records(&app.org, &connection.id, std::slice::from_ref(&key)).await.unwrap();
         (stored[0].payload.contains("2027-06-30"), stored[0].payload.contains("Renamed"))
     };
     assert_eq!(knows().await, (true, false));
